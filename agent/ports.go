@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/timeline"
+)
+
+// Parameters is where the intent is read and the mirror is kept (SSM Parameter Store).
+type Parameters interface {
+	// Read gives the parameter's newest version and the one labelled stable, in one request where that works.
+	// A missing parameter is ErrNoRelease; a missing label leaves Stable nil.
+	Read(ctx context.Context) (Published, error)
+	// Label moves the label stable to that version.
+	Label(ctx context.Context, version int64) error
+	// Environment gives the variables below the app's path, by name, decrypted. An empty path gives none.
+	Environment(ctx context.Context) (map[string]string, error)
+}
+
+// Published is what the parameter says: raw values, still untrusted.
+type Published struct {
+	Newest Version
+	Stable *Version
+}
+
+// Version is one version of the parameter.
+type Version struct {
+	Number int64
+	Value  string
+}
+
+// Balancer is the target groups (ELBv2).
+type Balancer interface {
+	// Groups describes the configured target groups, in the order they were configured.
+	Groups(ctx context.Context) ([]model.TargetGroup, error)
+	// Health gives the state of these ports of this instance in every group; a port that is not registered is TargetUnused.
+	Health(ctx context.Context, instanceID string, ports []int) ([]model.TargetHealth, error)
+	// Register and Deregister are idempotent, and act on every group.
+	Register(ctx context.Context, instanceID string, port int) error
+	Deregister(ctx context.Context, instanceID string, port int) error
+}
+
+// Group is the Auto Scaling group that the instance is in.
+type Group interface {
+	// Membership asks Auto Scaling for the instance's place; the zero value means it is in no group.
+	Membership(ctx context.Context, instanceID string) (model.Membership, error)
+	// Heartbeat extends the hook's time-out by one period.
+	Heartbeat(ctx context.Context, m model.Membership, instanceID string) error
+	// Complete ends the hook. A hook that is not open (any more) is no error.
+	Complete(ctx context.Context, m model.Membership, instanceID string, result model.HookResult) error
+	// SetUnhealthy tells the group to replace the instance.
+	SetUnhealthy(ctx context.Context, instanceID string) error
+}
+
+// Metadata is what IMDS knows.
+type Metadata interface {
+	// Identity asks who this instance is, patiently: networks come up late.
+	Identity(ctx context.Context) (model.Identity, error)
+	// TargetLifecycle is the state Auto Scaling is moving the instance to, "" where it is in no group.
+	TargetLifecycle(ctx context.Context) (model.Lifecycle, error)
+}
+
+// Preparer brings releases onto this machine's disk (deploy.Machine).
+type Preparer interface {
+	// Resolve finds the full SHA of a ref.
+	Resolve(ctx context.Context, ref string) (string, error)
+	// Prepare fetches and builds the release; it does nothing for one that is complete on disk already.
+	Prepare(ctx context.Context, rel model.Release, spans *timeline.Spans) (deploy.Prepared, error)
+	// Prepared lists the complete releases on disk, by number.
+	Prepared(ctx context.Context) ([]deploy.Prepared, error)
+	// Promote lets `current` name this release and removes what retention no longer keeps.
+	Promote(ctx context.Context, number int64) error
+}
+
+// Clock is the time, so that tests can bring their own.
+type Clock func() time.Time

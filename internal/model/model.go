@@ -1,0 +1,139 @@
+// Package model holds the words that the other packages share, as types.
+// It has no behaviour beyond formatting and imports nothing of ours.
+package model
+
+import "fmt"
+
+// Release is a numbered revision. The number is the version of the SSM
+// parameter that asked for it, so numbers only grow while the parameter lives.
+type Release struct {
+	Number int64 `json:"number"`
+	// Ref is what a person typed: a branch, a tag or a SHA.
+	Ref string `json:"ref"`
+	// Revision is the full commit SHA, 40 lower-case hex digits; empty until Ref is resolved.
+	Revision string `json:"revision,omitempty"`
+}
+
+// Resolved says whether the revision is known.
+func (r Release) Resolved() bool { return r.Revision != "" }
+
+// IsZero says whether this is no release at all.
+func (r Release) IsZero() bool { return r.Number == 0 }
+
+// Short is the first 12 digits of the revision, or the ref while there is none.
+func (r Release) Short() string {
+	if len(r.Revision) >= 12 {
+		return r.Revision[:12]
+	}
+	return r.Ref
+}
+
+func (r Release) String() string {
+	if r.IsZero() {
+		return "no release"
+	}
+	return fmt.Sprintf("release %d (%s)", r.Number, r.Short())
+}
+
+// Identity is what an instance knows of itself, from IMDS and the kernel.
+type Identity struct {
+	InstanceID       string `json:"instance_id"`
+	Region           string `json:"region"`
+	AvailabilityZone string `json:"availability_zone,omitempty"`
+	PrivateIP        string `json:"private_ip,omitempty"`
+	// BootID changes with every boot of the kernel; units and counters of another boot mean nothing.
+	BootID string `json:"boot_id"`
+}
+
+// Lifecycle is an Auto Scaling lifecycle state, in AWS's spelling.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
+type Lifecycle string
+
+// The lifecycle states that bootagent tells apart. The empty state means that
+// the instance is in no Auto Scaling group.
+const (
+	LifecycleNone               Lifecycle = ""
+	LifecyclePending            Lifecycle = "Pending"
+	LifecyclePendingWait        Lifecycle = "Pending:Wait"
+	LifecyclePendingProceed     Lifecycle = "Pending:Proceed"
+	LifecycleInService          Lifecycle = "InService"
+	LifecycleTerminating        Lifecycle = "Terminating"
+	LifecycleTerminatingWait    Lifecycle = "Terminating:Wait"
+	LifecycleTerminatingProceed Lifecycle = "Terminating:Proceed"
+	LifecycleTerminated         Lifecycle = "Terminated"
+	LifecycleStandby            Lifecycle = "Standby"
+	LifecycleEnteringStandby    Lifecycle = "EnteringStandby"
+)
+
+// Membership is an instance's place in an Auto Scaling group; the zero value means none.
+type Membership struct {
+	Group     string    `json:"group,omitempty"`
+	Lifecycle Lifecycle `json:"lifecycle,omitempty"`
+	// LaunchHook is the name of the group's launch lifecycle hook, empty where it has none.
+	LaunchHook string `json:"launch_hook,omitempty"`
+	// HookTimeout is the launch hook's heartbeat time-out in seconds.
+	HookTimeout int `json:"hook_timeout,omitempty"`
+	// Desired is the group's desired capacity: how many others poll the same APIs.
+	Desired int `json:"desired,omitempty"`
+	// TargetGroups are the ARNs attached to the group itself; not empty means balancer.mode asg.
+	TargetGroups []string `json:"target_groups,omitempty"`
+}
+
+// HookResult is what a lifecycle hook is completed with.
+type HookResult string
+
+// The two results AWS knows.
+const (
+	HookContinue HookResult = "CONTINUE"
+	HookAbandon  HookResult = "ABANDON"
+)
+
+// Target is one (instance, port) in a target group.
+type Target struct {
+	Group      string `json:"group"` // the target group's ARN
+	InstanceID string `json:"instance_id"`
+	Port       int    `json:"port"`
+}
+
+// TargetState is a target's state in the balancer, in AWS's spelling.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+type TargetState string
+
+// The target states. TargetUnused is also what a target that is not registered has.
+const (
+	TargetInitial     TargetState = "initial"
+	TargetHealthy     TargetState = "healthy"
+	TargetUnhealthy   TargetState = "unhealthy"
+	TargetDraining    TargetState = "draining"
+	TargetUnused      TargetState = "unused"
+	TargetUnavailable TargetState = "unavailable"
+)
+
+// Registered says whether a target in this state stands in its group now.
+// A draining target and an unregistered one do not.
+func (s TargetState) Registered() bool {
+	switch s {
+	case TargetInitial, TargetHealthy, TargetUnhealthy, TargetUnavailable:
+		return true
+	}
+	return false
+}
+
+// TargetHealth is what the balancer says of a target.
+type TargetHealth struct {
+	Target
+	State       TargetState `json:"state"`
+	Reason      string      `json:"reason,omitempty"` // AWS's code, Target.Timeout for example
+	Description string      `json:"description,omitempty"`
+}
+
+// TargetGroup is the part of a target group's configuration that the agent needs.
+type TargetGroup struct {
+	ARN                 string `json:"arn"`
+	Name                string `json:"name"`
+	TargetType          string `json:"target_type"` // bootagent needs "instance"
+	Protocol            string `json:"protocol"`    // HTTP, HTTPS, TCP, …
+	HealthCheckInterval int    `json:"health_check_interval"`
+	// DeregistrationDelay is in seconds; AWS's default is 300.
+	DeregistrationDelay int `json:"deregistration_delay"`
+}
