@@ -12,24 +12,12 @@ import (
 // Parameters is where the intent is read and the mirror is kept (SSM Parameter Store).
 type Parameters interface {
 	// Read gives the parameter's newest version and the one labelled stable, in one request where that works.
-	// A missing parameter is ErrNoRelease; a missing label leaves Stable nil.
-	Read(ctx context.Context) (Published, error)
+	// A missing parameter is model.ErrNoRelease; a missing label leaves Stable nil.
+	Read(ctx context.Context) (model.Published, error)
 	// Label moves the label stable to that version.
 	Label(ctx context.Context, version int64) error
 	// Environment gives the variables below the app's path, by name, decrypted. An empty path gives none.
 	Environment(ctx context.Context) (map[string]string, error)
-}
-
-// Published is what the parameter says: raw values, still untrusted.
-type Published struct {
-	Newest Version
-	Stable *Version
-}
-
-// Version is one version of the parameter.
-type Version struct {
-	Number int64
-	Value  string
 }
 
 // Balancer is the target groups (ELBv2).
@@ -47,7 +35,7 @@ type Balancer interface {
 type Group interface {
 	// Membership asks Auto Scaling for the instance's place; the zero value means it is in no group.
 	Membership(ctx context.Context, instanceID string) (model.Membership, error)
-	// Heartbeat extends the hook's time-out by one period.
+	// Heartbeat extends the hook's time-out by one period. A hook that is not open is model.ErrHookClosed.
 	Heartbeat(ctx context.Context, m model.Membership, instanceID string) error
 	// Complete ends the hook. A hook that is not open (any more) is no error.
 	Complete(ctx context.Context, m model.Membership, instanceID string, result model.HookResult) error

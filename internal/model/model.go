@@ -2,7 +2,10 @@
 // It has no behaviour beyond formatting and imports nothing of ours.
 package model
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Release is a numbered revision. The number is the version of the SSM
 // parameter that asked for it, so numbers only grow while the parameter lives.
@@ -34,6 +37,31 @@ func (r Release) String() string {
 	}
 	return fmt.Sprintf("release %d (%s)", r.Number, r.Short())
 }
+
+// Published is what the release parameter says: raw values, still untrusted.
+type Published struct {
+	Newest Version
+	// Stable is the version that carries the label stable, nil while none does.
+	Stable *Version
+}
+
+// Version is one version of the release parameter.
+type Version struct {
+	Number int64
+	Value  string
+}
+
+// What an adapter's error may be, so that those who use a port can tell
+// without knowing the adapter: errors.Is finds these in the chain.
+var (
+	// ErrNoRelease means that the release parameter does not exist: nobody has asked for a release yet.
+	ErrNoRelease = errors.New("no release yet")
+	// ErrConfiguration means that asking again is of no use before a person has changed something: a
+	// permission, a name, a region. Everything else may pass by itself.
+	ErrConfiguration = errors.New("wrong configuration")
+	// ErrHookClosed means that the lifecycle hook is not open (any more): it was completed, or its time-out passed.
+	ErrHookClosed = errors.New("the lifecycle hook is not open")
+)
 
 // Identity is what an instance knows of itself, from IMDS and the kernel.
 type Identity struct {

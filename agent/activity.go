@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bootagent/bootagent/deploy"
+)
+
+// activity is a step in flight.
+type activity struct {
+	step   Step
+	since  time.Time
+	cancel context.CancelFunc
+}
+
+// reconcile lets exactly the planned steps be in flight: those that are not
+// planned any more are cancelled, those that are new are begun, after what
+// must survive them is on disk.
+func (a *Agent) reconcile(ctx context.Context, w *world, steps []Step) {
+	for step, act := range w.doing {
+		if !slices.Contains(steps, step) {
+			act.cancel()
+		}
+	}
+	for _, step := range steps {
+		if _, inFlight := w.doing[step]; inFlight {
+			continue
+		}
+		if a.remember(w, w.memory.Before(step)) {
+			a.begin(ctx, w, step)
+		}
+	}
+}
+
+// begin takes a step in a goroutine of its own and hands its outcome to the loop.
+func (a *Agent) begin(ctx context.Context, w *world, step Step) {
+	ctx, cancel := context.WithCancel(ctx)
+	act := &activity{step: step, since: a.Now(), cancel: cancel}
+	w.doing[step] = act
+	log := a.Log.With(zap.String("phase", step.Phase()))
+	if rel := step.For(); !rel.IsZero() {
+		log = log.With(zap.Int64("release", rel.Number), zap.String("revision", rel.Short()))
+	}
+	log.Info("start", zap.String("step", step.String()))
+	scene := a.scene(w)
+	a.goes(func() {
+		defer cancel()
+		done := func(error) {}
+		if step.Phase() != "prepare" { // which has phases of its own: fetch, build
+			done = a.spans.Begin(step.Phase(), step.For().Number)
+		}
+		outcome := a.perform(ctx, scene, step)
+		if ctx.Err() != nil && outcome.Err != nil {
+			outcome.Err = errCancelled
+		}
+		done(outcome.Err)
+		a.updates <- func(w *world) { a.ended(w, act, outcome, log) }
+	})
+}
+
+// errCancelled is the outcome of a step that was no longer wanted.
+var errCancelled = errors.New("no longer wanted")
+
+// ended takes an outcome into the world.
+func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) {
+	delete(w.doing, act.step)
+	now := a.Now()
+	took := zap.Duration("duration", now.Sub(act.since).Round(time.Millisecond))
+	subject := act.step.String()
+	switch {
+	case errors.Is(outcome.Err, errCancelled):
+		log.Info("cancelled", took)
+		return
+	case outcome.Err == nil:
+		log.Info("done", took)
+		delete(w.problems, subject)
+		if outcome.learn != nil {
+			outcome.learn(w)
+		}
+	default:
+		if w.problems[subject] != outcome.Err.Error() || isRevision(outcome.Err) {
+			log.Error("failed", took, zap.Error(outcome.Err))
+		}
+		w.problems[subject] = outcome.Err.Error()
+	}
+	a.remember(w, w.memory.After(act.step, outcome.Outcome, now))
+}
+
+// remember writes the memory to disk if it changed, and says whether it is
+// there. Where it is not (a full disk) no new step is taken that relies on it,
+// what serves goes on serving, and the next turn tries again.
+func (a *Agent) remember(w *world, m Memory) bool {
+	w.memory = m
+	if reflect.DeepEqual(w.saved, m) {
+		return true
+	}
+	err := a.Store.Save(m)
+	a.problem(w, "memory", err)
+	if err != nil {
+		return false
+	}
+	w.saved = m
+	return true
+}
+
+func isRevision(err error) bool {
+	var bad *deploy.RevisionError
+	return errors.As(err, &bad)
+}

@@ -1,0 +1,246 @@
+// Package agent is the daemon on an instance: it observes what is, asks Plan
+// what to do next, does it, and remembers what it must.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/timeline"
+	"github.com/bootagent/bootagent/internal/unit"
+)
+
+// Options is what an agent is made of.
+type Options struct {
+	Rules Rules
+	Env   string
+	// Repository is the URL of the app's repository; an intent that names another is refused.
+	Repository string
+	// DrainMin is how long a deregistered process keeps serving at least.
+	DrainMin time.Duration
+	// MinMemory is how much memory must be available before a process is started beside another, in bytes.
+	MinMemory int64
+	// Home is the directory the app's processes have as HOME, below the state directory.
+	Home string
+
+	Metadata   Metadata
+	Parameters Parameters
+	Balancer   Balancer // nil where Rules.Balanced is false
+	Group      Group
+	Preparer   Preparer
+	Runner     unit.Runner
+	Sockets    Sockets
+	Store      Store
+
+	Log *zap.Logger
+	Now Clock
+}
+
+// Store keeps the memory: a file (internal/state).
+type Store interface {
+	// Load gives the memory that was saved last; the zero value where none was.
+	Load() (Memory, error)
+	// Save returns when the memory is on disk.
+	Save(m Memory) error
+}
+
+// Sockets is what the kernel knows of this machine's TCP sockets.
+type Sockets interface {
+	// Listening gives the ports on which anybody listens.
+	Listening() (map[int]bool, error)
+	// Established counts the connections that others have to this port.
+	Established(port int) (int, error)
+	// MemoryAvailable is what the kernel thinks can be used without swapping, in bytes.
+	MemoryAvailable() (int64, error)
+}
+
+// Agent is the daemon. Its world is owned by the goroutine of Run; everybody
+// else hands it changes.
+type Agent struct {
+	Options
+	spans   *timeline.Spans
+	started time.Time
+	updates chan func(*world)
+	nudges  map[string]chan struct{} // wake a watcher before its time
+	wait    sync.WaitGroup           // every goroutine of the agent
+
+	mu     sync.Mutex // guards what status reads
+	status Status
+}
+
+// world is everything the loop decides on.
+type world struct {
+	id       model.Identity
+	observed Observed
+	desired  Desired
+	memory   Memory
+	saved    Memory            // the memory as it is on disk
+	problems map[string]string // by subject, what stands in the way, in words
+	doing    map[Step]*activity
+	monitor  *monitor
+	groups   []model.TargetGroup
+	stale    bool      // releases on disk are to be listed again
+	moved    time.Time // when this agent last changed what is registered
+	backward int       // reads in a row that gave a number lower than one seen before
+}
+
+// New makes an agent; Run starts it.
+func New(o Options) *Agent {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Agent{
+		Options: o,
+		spans:   timeline.New(o.Now),
+		started: o.Now(),
+		updates: make(chan func(*world), 64),
+		nudges: map[string]chan struct{}{
+			"release": make(chan struct{}, 1), "targets": make(chan struct{}, 1), "membership": make(chan struct{}, 1),
+		},
+	}
+}
+
+// tick is how often the loop looks around when nothing tells it to: a handful
+// of small reads below /proc.
+const tick = time.Second
+
+// Run is the agent's life. It returns nil when ctx ends: the app's processes
+// stay, they are not the agent's to end. Any other return is a *Terminal error.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer a.wait.Wait()
+	defer cancel(nil)
+
+	w, err := a.identify(ctx)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	a.watch(ctx, w.id, cancel)
+	defer a.finish(w)
+
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		a.turn(ctx, w)
+		select {
+		case <-ctx.Done():
+			return stopped(ctx, nil)
+		case update := <-a.updates:
+			update(w)
+		case <-ticker.C:
+		}
+		for more := true; more; {
+			select {
+			case update := <-a.updates:
+				update(w)
+			default:
+				more = false
+			}
+		}
+	}
+}
+
+// identify finds out who this instance is, and what it remembers.
+func (a *Agent) identify(ctx context.Context) (*world, error) {
+	done := a.spans.Begin("identify", 0)
+	id, err := a.Metadata.Identity(ctx)
+	done(err)
+	if err != nil {
+		return nil, fmt.Errorf("find out who this instance is: %w", err)
+	}
+	saved, err := a.Store.Load()
+	if err != nil {
+		// What is remembered can be found out again, but for revisions that failed: say so and go on.
+		a.Log.Error("the agent's memory can't be read, it starts without: a revision that failed here may be tried again", zap.Error(err))
+		saved = Memory{}
+	}
+	a.Log.Info("identified", zap.String("instance", id.InstanceID), zap.String("region", id.Region), zap.String("boot", id.BootID))
+	return &world{
+		id: id, memory: saved.On(id), saved: saved, stale: true,
+		desired:  Desired{Rules: a.Rules},
+		problems: map[string]string{}, doing: map[Step]*activity{},
+		observed: Observed{Passed: map[Incarnation]bool{}, Targets: map[int]Target{}},
+	}, nil
+}
+
+// turn is one round of the loop: observe, remember, plan, act.
+func (a *Agent) turn(ctx context.Context, w *world) {
+	a.observe(ctx, w)
+	now := a.Now()
+	a.remember(w, w.memory.Seen(w.desired, w.observed, now))
+	a.reconcile(ctx, w, Plan(w.observed, w.desired, w.memory, now))
+	a.publish(w, now)
+}
+
+// post hands the loop a change of its world; it gives up when the agent ends.
+func (a *Agent) post(ctx context.Context, update func(*world)) {
+	select {
+	case a.updates <- update:
+	case <-ctx.Done():
+	}
+}
+
+// nudge wakes a watcher before its time.
+func (a *Agent) nudge(watcher string) {
+	select {
+	case a.nudges[watcher] <- struct{}{}:
+	default:
+	}
+}
+
+// goes runs f in a goroutine that Run waits for.
+func (a *Agent) goes(f func()) {
+	a.wait.Add(1)
+	go func() {
+		defer a.wait.Done()
+		f()
+	}()
+}
+
+// finish cancels what is in flight and still remembers how it ended.
+func (a *Agent) finish(w *world) {
+	for _, act := range w.doing {
+		act.cancel()
+	}
+	for len(w.doing) > 0 {
+		(<-a.updates)(w)
+	}
+}
+
+// problem notes what stands in the way of something, and logs it when it is
+// new: a poll that fails the same way again is not news.
+func (a *Agent) problem(w *world, subject string, err error) {
+	if err == nil {
+		if _, was := w.problems[subject]; was {
+			delete(w.problems, subject)
+			a.Log.Info("resolved", zap.String("subject", subject))
+		}
+		return
+	}
+	if w.problems[subject] != err.Error() {
+		w.problems[subject] = err.Error()
+		a.Log.Warn("problem", zap.String("subject", subject), zap.Error(err))
+	}
+}
+
+// Terminal is an error that starting the agent again can't mend: exit code 5.
+type Terminal struct{ Err error }
+
+func (t *Terminal) Error() string { return t.Err.Error() }
+func (t *Terminal) Unwrap() error { return t.Err }
+
+// stopped tells the end that was asked for from the one that was not.
+func stopped(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		if cause == context.Canceled {
+			return nil
+		}
+		return cause
+	}
+	return err
+}

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/internal/model"
+)
+
+// targetsOf folds what the balancer says of each (group, port) into one state
+// a port. A port that stands in some groups only is registered, but not everywhere.
+func targetsOf(health []model.TargetHealth) map[int]Target {
+	out := map[int]Target{}
+	for _, h := range health {
+		t, seen := out[h.Port]
+		if !seen {
+			t = Target{Everywhere: true, Healthy: true}
+		}
+		t.Registered = t.Registered || h.State.Registered()
+		t.Everywhere = t.Everywhere && h.State.Registered()
+		t.Healthy = t.Healthy && h.State == model.TargetHealthy
+		t.Draining = t.Draining || h.State == model.TargetDraining
+		out[h.Port] = t
+	}
+	return out
+}
+
+// balancerPatience is how long the balancer may take to find a target healthy
+// that passes its checks here: long enough for the slowest interval AWS allows
+// (300 s) to come round once, and more where it is usual (30 s).
+func balancerPatience(groups []model.TargetGroup) time.Duration {
+	longest := 0
+	for _, g := range groups {
+		longest = max(longest, g.HealthCheckInterval)
+	}
+	return max(2*time.Minute, 3*time.Duration(longest)*time.Second)
+}
+
+// awaitBalancer polls the target until it is healthy in every group. A target
+// that stays unhealthy is the revision's failure; a balancer that can't be
+// asked is the world's.
+func (a *Agent) awaitBalancer(ctx context.Context, on scene, s AwaitBalancer) error {
+	patience := balancerPatience(on.groups)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	pause := a.share(on.membership, time.Second)
+	var last error
+	for {
+		health, err := a.Balancer.Health(ctx, on.id.InstanceID, []int{s.Port})
+		switch {
+		case err != nil && ctx.Err() == nil:
+			last = err
+		case err == nil && targetsOf(health)[s.Port].Healthy:
+			return nil
+		case err == nil:
+			last = &deploy.RevisionError{Phase: "balancer", Err: unhealthy(health, s.Port)}
+		}
+		select {
+		case <-ctx.Done():
+			var bad *deploy.RevisionError
+			if errors.As(last, &bad) {
+				return &deploy.RevisionError{Phase: bad.Phase, Err: fmt.Errorf(
+					"passes its checks here, but after %s %w; the target group's health check and the security groups must fit the app", patience, bad.Err)}
+			}
+			if last == nil {
+				last = context.Cause(ctx)
+			}
+			return fmt.Errorf("wait for the balancer to find port %d healthy: %w", s.Port, last)
+		case <-time.After(pause):
+		}
+		pause = min(pause*5/4, max(pause, 15*time.Second))
+	}
+}
+
+// unhealthy says which groups do not find the port healthy, and why.
+func unhealthy(health []model.TargetHealth, port int) error {
+	for _, h := range health {
+		if h.Port != port || h.State == model.TargetHealthy {
+			continue
+		}
+		reason := h.Description
+		if reason == "" {
+			reason = h.Reason
+		}
+		return fmt.Errorf("the balancer says of port %d in %s: %s (%s)", port, h.Group, h.State, reason)
+	}
+	return fmt.Errorf("the balancer says nothing of port %d", port)
+}
+
+// share is the pause between two requests of which the whole fleet together
+// may make about ten a second: at least the given one, longer in a large group.
+// ELBv2's Describe calls and the design's budget for SSM are ten a second an account.
+func (a *Agent) share(m model.Membership, least time.Duration) time.Duration {
+	return max(least, time.Duration(m.Desired)*100*time.Millisecond)
+}

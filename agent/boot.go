@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/unit"
+)
+
+// result is how a step ended, and what the loop learns from it at once
+// instead of at its next look.
+type result struct {
+	Outcome
+	learn func(*world)
+}
+
+func failed(err error) result { return result{Outcome: Outcome{Err: err}} }
+
+// write is the deadline of one write to AWS, the SDK's retries included.
+const write = 30 * time.Second
+
+// perform takes one step. From top to bottom the cases are an instance's life:
+// a release is resolved, prepared, started and checked, registered, found
+// healthy by the balancer, put in service; the launch hook is completed; what
+// it replaces is deregistered, drained and stopped.
+func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
+	switch s := step.(type) {
+	case Resolve:
+		revision, err := a.Preparer.Resolve(ctx, s.Release.Ref)
+		return result{Outcome: Outcome{Err: err, Revision: revision}}
+	case Prepare:
+		return result{Outcome{Err: a.prepare(ctx, s)}, func(w *world) { w.stale = true }}
+	case Start:
+		return failed(a.start(ctx, on, s))
+	case Check:
+		passed := Incarnation{Unit: s.Unit, PID: s.PID}
+		return result{Outcome{Err: a.check(ctx, on, s)}, func(w *world) { w.observed.Passed[passed] = true }}
+	case Register:
+		ctx, cancel := context.WithTimeout(ctx, write)
+		defer cancel()
+		return result{Outcome{Err: a.Balancer.Register(ctx, on.id.InstanceID, s.Port)}, func(w *world) {
+			w.moved, w.observed.Targets[s.Port] = a.Now(), Target{Registered: true, Everywhere: true}
+		}}
+	case AwaitBalancer:
+		return result{Outcome{Err: a.awaitBalancer(ctx, on, s)}, func(w *world) {
+			w.observed.Targets[s.Port] = Target{Registered: true, Everywhere: true, Healthy: true}
+		}}
+	case Promote:
+		return result{Outcome{Err: a.Preparer.Promote(ctx, s.Release.Number)}, func(w *world) { w.stale = true }}
+	case CompleteHook:
+		ctx, cancel := context.WithTimeout(ctx, write)
+		defer cancel()
+		return result{Outcome{Err: a.Group.Complete(ctx, on.membership, on.id.InstanceID, s.Result)}, func(w *world) {
+			w.observed.Membership.Lifecycle = model.LifecyclePendingProceed
+			a.nudge("membership")
+		}}
+	case Label:
+		ctx, cancel := context.WithTimeout(ctx, write)
+		defer cancel()
+		return result{Outcome{Err: a.Parameters.Label(ctx, s.Release.Number)}, func(w *world) { w.desired.Stable = s.Release }}
+	case Deregister:
+		return result{Outcome{Err: a.deregister(ctx, on, s)}, func(w *world) {
+			w.moved, w.observed.Targets[s.Port] = a.Now(), Target{Draining: a.Rules.Balanced}
+			a.nudge("targets")
+		}}
+	case Drain:
+		return failed(a.drain(ctx, on, s))
+	case Stop:
+		return failed(a.Runner.Stop(ctx, s.Unit, on.grace(s.Release, s.Unit)))
+	case Replace:
+		ctx, cancel := context.WithTimeout(ctx, write)
+		defer cancel()
+		return failed(a.Group.SetUnhealthy(ctx, on.id.InstanceID))
+	default:
+		return failed(fmt.Errorf("the step %v is not one this agent can take", step))
+	}
+}
+
+// prepare brings the release onto the disk.
+func (a *Agent) prepare(ctx context.Context, s Prepare) error {
+	prepared, err := a.Preparer.Prepare(ctx, s.Release, a.spans)
+	if err != nil {
+		return err
+	}
+	if _, ok := webOf(prepared.Recipe); !ok {
+		return &deploy.RevisionError{Phase: "recipe", Err: errors.New(
+			"no process of the app has a port, so there is nothing to put into service: an app of workers alone is not supported by this version; give it a process named web")}
+	}
+	return nil
+}
+
+// start starts one process of the release.
+func (a *Agent) start(ctx context.Context, on scene, s Start) error {
+	prepared := on.prepared[s.Release.Number]
+	var command []string
+	for _, p := range prepared.Recipe.Processes {
+		if p.Name == s.Process {
+			command = p.Run
+		}
+	}
+	if err := a.enoughMemory(on, s); err != nil {
+		return err
+	}
+	secrets, err := a.Parameters.Environment(ctx)
+	if err != nil {
+		return fmt.Errorf("read the app's environment: %w", err)
+	}
+	return a.Runner.Start(ctx, unit.Spec{
+		Name:        UnitName(a.Rules.App, s.Release.Number, s.Process),
+		Command:     command,
+		Dir:         prepared.Dir,
+		Environment: a.environment(on, s, prepared.Recipe.Environment, secrets),
+		Release:     s.Release,
+		Process:     s.Process,
+		Port:        s.Port,
+	})
+}
+
+// deregister takes a port out of the balancer.
+func (a *Agent) deregister(ctx context.Context, on scene, s Deregister) error {
+	if !a.Rules.Balanced {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, write)
+	defer cancel()
+	return a.Balancer.Deregister(ctx, on.id.InstanceID, s.Port)
+}

@@ -1,0 +1,267 @@
+package agent
+
+import (
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/internal/model"
+)
+
+// MemorySchema is the version of Memory's shape on disk.
+const MemorySchema = 1
+
+// Memory is what an instance must remember over a restart of the agent or of
+// the machine. It is changed by Before and After alone, which are pure, and
+// written to disk before the next step is taken.
+type Memory struct {
+	Schema     int    `json:"schema"`
+	InstanceID string `json:"instance_id"`
+	BootID     string `json:"boot_id"`
+
+	// Highest is the highest release number ever seen; a read that gives a lower one is stale.
+	Highest int64 `json:"highest,omitempty"`
+	// InService is the release that serves or last served here, Previous the one before it.
+	InService model.Release `json:"in_service,omitzero"`
+	Previous  model.Release `json:"previous,omitzero"`
+	// Port is where InService came into service on this boot; 0 until it has.
+	Port int `json:"port,omitempty"`
+	// Serving says that InService came into service on this boot, also where it has no port.
+	Serving bool `json:"serving,omitempty"`
+	// Resolved maps release numbers to revisions: a ref is resolved once.
+	Resolved map[int64]string `json:"resolved,omitempty"`
+	// Failed are the revisions that failed here, by full SHA. They are not tried again.
+	Failed map[string]Failure `json:"failed,omitempty"`
+	// Retries are the steps that failed for a reason of the world's, by Step.String.
+	Retries map[string]Retry `json:"retries,omitempty"`
+	// Ports are those that have, or may still have, traffic on this boot.
+	Ports map[int]PortUse `json:"ports,omitempty"`
+	// Crashes counts, by process, how often the release in service had to be started again in a row.
+	Crashes map[string]Retry `json:"crashes,omitempty"`
+	// HookSince is when the launch hook was first seen open on this boot; zero when it was not.
+	HookSince time.Time `json:"hook_since,omitzero"`
+	// Replaced says that the group was asked to replace this instance.
+	Replaced bool `json:"replaced,omitempty"`
+}
+
+// Failure says why a revision is not tried again here.
+type Failure struct {
+	Release model.Release `json:"release"`
+	Reason  string        `json:"reason"`
+	At      time.Time     `json:"at"`
+}
+
+// Retry says how often something failed in a row, why, and when it may be tried again.
+type Retry struct {
+	Count     int       `json:"count"`
+	Cause     string    `json:"cause,omitempty"`
+	At        time.Time `json:"at"`
+	NotBefore time.Time `json:"not_before"`
+}
+
+// PortUse is a port's way through the balancer.
+type PortUse struct {
+	Release model.Release `json:"release"`
+	// Deregistered is when the port was taken out; zero while it is, or is being, registered.
+	Deregistered time.Time `json:"deregistered,omitzero"`
+	// Drained says that nobody uses the port any more.
+	Drained bool `json:"drained,omitempty"`
+	// Condemned is why the process on this port must go although its release stays; "" if it need not.
+	Condemned string `json:"condemned,omitempty"`
+}
+
+const (
+	maxFailed   = 50              // failed revisions kept; the oldest is forgotten first
+	maxResolved = 120             // SSM keeps 100 versions of a parameter
+	calm        = 5 * time.Minute // without a crash, and the count starts again
+)
+
+// On gives the memory as it is good for this instance on this boot: all of it
+// on the same boot, what concerns processes and ports forgotten on a new one,
+// nothing of another instance's (an image may have been made of a used disk).
+func (m Memory) On(id model.Identity) Memory {
+	if m.InstanceID != id.InstanceID {
+		return Memory{Schema: MemorySchema, InstanceID: id.InstanceID, BootID: id.BootID}
+	}
+	if m.BootID != id.BootID {
+		m.BootID = id.BootID
+		m.Port, m.Serving, m.Ports, m.Retries, m.Crashes = 0, false, nil, nil, nil
+		m.HookSince, m.Replaced = time.Time{}, false
+	}
+	m.Schema = MemorySchema
+	return m
+}
+
+// Seen notes what the parameter says and whether the launch hook is open.
+func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
+	m.Highest = max(m.Highest, d.Newest.Number)
+	if o.hookOpen() && m.HookSince.IsZero() {
+		m.HookSince = now
+	}
+	return m
+}
+
+// Before gives the memory as it must be on disk before the step is taken:
+// whatever would be forgotten if the agent died in the middle of it.
+func (m Memory) Before(step Step) Memory {
+	switch s := step.(type) {
+	case Start: // what is remembered of a process that had the port before is over
+		if use := m.Ports[s.Port]; !use.Deregistered.IsZero() || use.Condemned != "" {
+			m.Ports = without(m.Ports, s.Port)
+		}
+	case Register:
+		m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
+	case Promote: // where there is no balancer, nothing was registered
+		if _, ok := m.Ports[s.Port]; !ok {
+			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
+		}
+	}
+	return m
+}
+
+// After gives the memory after the step ended, with err or without.
+func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
+	if outcome.Err != nil {
+		return m.afterFailure(step, outcome.Err, now)
+	}
+	m.Retries = without(m.Retries, step.String())
+	switch s := step.(type) {
+	case Resolve:
+		m.Resolved = with(m.Resolved, s.Release.Number, outcome.Revision)
+		for len(m.Resolved) > maxResolved {
+			m.Resolved = without(m.Resolved, lowest(m.Resolved))
+		}
+	case Start:
+		if s.Release.Number == m.InService.Number && m.Serving {
+			process := s.Process
+			if s.Port != 0 {
+				process = web
+			}
+			m.Crashes = with(m.Crashes, process, m.Crashes[process].again("it had ended", now))
+		}
+	case Promote:
+		if m.InService.Number != s.Release.Number {
+			m.Previous, m.InService = m.InService, s.Release
+			m.Crashes = nil
+		}
+		m.Port, m.Serving = s.Port, true
+	case Deregister:
+		use := m.Ports[s.Port]
+		use.Release, use.Deregistered = s.Release, now
+		m.Ports = with(m.Ports, s.Port, use)
+		if s.Cause == Unhealthy {
+			m = m.condemn(s.Port, s.Release, s.Cause, now)
+		}
+	case Drain:
+		use := m.Ports[s.Port]
+		use.Drained = true
+		m.Ports = with(m.Ports, s.Port, use)
+	case Stop:
+		if s.Port != 0 {
+			m.Ports = without(m.Ports, s.Port)
+			if m.Port == s.Port {
+				m.Port = 0
+			}
+		}
+	case Replace:
+		m.Replaced = true
+	case CompleteHook:
+		m.HookSince = time.Time{}
+	}
+	return m
+}
+
+// afterFailure tells failures of the revision, which mark it, from those of
+// the world, which are tried again. The release that is in service is never
+// marked: it has served, so the trouble lies elsewhere.
+func (m Memory) afterFailure(step Step, err error, now time.Time) Memory {
+	rel := step.For()
+	var bad *deploy.RevisionError
+	if !errors.As(err, &bad) {
+		m.Retries = with(m.Retries, step.String(), m.Retries[step.String()].again(err.Error(), now))
+		return m
+	}
+	if rel.Number != m.InService.Number {
+		m.Failed = with(m.Failed, rel.Revision, Failure{Release: rel, Reason: err.Error(), At: now})
+		for len(m.Failed) > maxFailed {
+			m.Failed = without(m.Failed, oldest(m.Failed))
+		}
+		return m
+	}
+	switch s := step.(type) {
+	case Check:
+		m = m.condemn(s.Port, rel, err.Error(), now)
+	case AwaitBalancer:
+		m = m.condemn(s.Port, rel, err.Error(), now)
+	default:
+		m.Retries = with(m.Retries, step.String(), m.Retries[step.String()].again(err.Error(), now))
+	}
+	return m
+}
+
+// condemn decides that the process on this port must make way for a new one.
+func (m Memory) condemn(port int, rel model.Release, cause string, now time.Time) Memory {
+	use := m.Ports[port]
+	use.Release, use.Condemned = rel, cause
+	m.Ports = with(m.Ports, port, use)
+	m.Crashes = with(m.Crashes, web, m.Crashes[web].again(cause, now))
+	return m
+}
+
+// again is the next try of something that failed: at once, then after 1 s, 2 s, 4 s … 60 s.
+// The first retry is not delayed because most failures are gone at the second look.
+func (r Retry) again(cause string, now time.Time) Retry {
+	if r.Count > 0 && now.Sub(r.At) > calm+r.NotBefore.Sub(r.At) {
+		r = Retry{}
+	}
+	delay := time.Duration(0)
+	if r.Count > 0 {
+		delay = min(time.Second<<min(r.Count-1, 10), time.Minute)
+	}
+	return Retry{Count: r.Count + 1, Cause: cause, At: now, NotBefore: now.Add(delay)}
+}
+
+// Outcome is how a step ended.
+type Outcome struct {
+	Err error
+	// Revision is what Resolve found.
+	Revision string
+}
+
+// with and without copy the map: a Memory that was handed out never changes.
+func with[K comparable, V any](m map[K]V, k K, v V) map[K]V {
+	c := make(map[K]V, len(m)+1)
+	maps.Copy(c, m)
+	c[k] = v
+	return c
+}
+
+func without[K comparable, V any](m map[K]V, k K) map[K]V {
+	if _, ok := m[k]; !ok {
+		return m
+	}
+	c := maps.Clone(m)
+	delete(c, k)
+	return c
+}
+
+func lowest(m map[int64]string) int64 {
+	var low int64
+	for n := range m {
+		if low == 0 || n < low {
+			low = n
+		}
+	}
+	return low
+}
+
+func oldest(m map[string]Failure) string {
+	var old string
+	for revision, f := range m {
+		if o := m[old]; old == "" || f.At.Before(o.At) || f.At.Equal(o.At) && revision < old {
+			old = revision
+		}
+	}
+	return old
+}

@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/internal/unit"
+)
+
+// look bounds one look at this machine.
+const look = 10 * time.Second
+
+// observe looks at this machine: the units, the sockets, the releases on
+// disk, the health of what serves. What can't be seen stays as it was seen last.
+func (a *Agent) observe(ctx context.Context, w *world) {
+	ctx, cancel := context.WithTimeout(ctx, look)
+	defer cancel()
+	units, err := a.Runner.List(ctx)
+	a.problem(w, "units", err)
+	if err == nil {
+		w.observed.Units = units
+		forgetIncarnations(w)
+	}
+	listening, err := a.Sockets.Listening()
+	a.problem(w, "sockets", err)
+	if err == nil {
+		w.observed.Listening = listening
+	}
+	if w.stale {
+		prepared, err := a.Preparer.Prepared(ctx)
+		a.problem(w, "releases", err)
+		if err == nil {
+			w.stale = false
+			w.observed.Prepared = make(map[int64]deploy.Prepared, len(prepared))
+			for _, p := range prepared {
+				w.observed.Prepared[p.Release.Number] = p
+			}
+		}
+	}
+	a.monitorService(w)
+}
+
+// forgetIncarnations drops the passes of processes that are gone.
+func forgetIncarnations(w *world) {
+	alive := map[Incarnation]bool{}
+	for _, u := range w.observed.Units {
+		if u.State == unit.Running {
+			alive[incarnation(u)] = true
+		}
+	}
+	for i := range w.observed.Passed {
+		if !alive[i] {
+			delete(w.observed.Passed, i)
+		}
+	}
+}

@@ -1,0 +1,335 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy/recipe"
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/unit"
+)
+
+// Plan says which steps to take now, given what is, what should be, and what
+// is remembered. It has no clock, no goroutine and no I/O, and it is level
+// triggered: where a step was cut off it asks for it again. The steps it gives
+// may run at the same time; one that it no longer gives is to be cancelled.
+//
+// It is the sentence of an instance's life, read for each release that should
+// run here: prepare it, start it, wait until it is healthy, register it, wait
+// until the balancer says so too, let it be the one in service. Whatever then
+// should not be there any more is deregistered, drained and stopped.
+func Plan(o Observed, d Desired, m Memory, now time.Time) []Step {
+	p := &plan{Observed: o, Desired: d, Memory: m, now: now, goal: goal(d, m)}
+	p.advance(m.InService)
+	if p.goal.Number != m.InService.Number {
+		p.advance(p.goal)
+	}
+	p.retire()
+	p.finishLaunch()
+	p.label()
+	return p.steps
+}
+
+// plan is one call of Plan.
+type plan struct {
+	Observed
+	Desired
+	Memory
+	now   time.Time
+	goal  model.Release
+	steps []Step
+	taken []int // ports given out by this plan
+}
+
+// do asks for a step, unless it failed a moment ago and its time has not come.
+func (p *plan) do(s Step) {
+	if !p.now.Before(p.Retries[s.String()].NotBefore) {
+		p.steps = append(p.steps, s)
+	}
+}
+
+// advance takes a release one step nearer to service, or keeps it there.
+func (p *plan) advance(rel model.Release) {
+	if rel.IsZero() {
+		return
+	}
+	if !rel.Resolved() {
+		p.do(Resolve{rel})
+		return
+	}
+	prepared, ok := p.Prepared[rel.Number]
+	if !ok {
+		if p.wanted(rel) {
+			p.do(Prepare{rel})
+		}
+		return
+	}
+	main, ok := webOf(prepared.Recipe)
+	if !ok {
+		return // Prepare refuses such a release
+	}
+	u, ok := p.unit(rel, main.Name)
+	if !ok {
+		p.start(rel, main.Name)
+		return
+	}
+	if p.Ports[u.Port].Condemned != "" {
+		return // retire takes it away, then it is started anew
+	}
+	if !p.alive(rel, u) || !p.serves(rel, u) {
+		return
+	}
+	p.workers(rel, prepared.Recipe.Processes, main.Name)
+}
+
+// wanted says whether it is worth fetching a release: one that served before
+// the machine was stopped and that nobody wants any more is not.
+func (p *plan) wanted(rel model.Release) bool {
+	return rel.Number == p.goal.Number
+}
+
+// start starts the process with the port on a port that nobody uses.
+func (p *plan) start(rel model.Release, process string) {
+	if p.restarting(rel, web) {
+		return
+	}
+	if port, ok := p.freePort(); ok {
+		p.taken = append(p.taken, port)
+		p.do(Start{Release: rel, Process: process, Port: port})
+	}
+}
+
+// restarting says whether the release in service crashed a moment ago and waits before its next start.
+func (p *plan) restarting(rel model.Release, process string) bool {
+	return rel.Number == p.InService.Number && p.now.Before(p.Crashes[process].NotBefore)
+}
+
+// freePort is a port of the range that no unit has, where nobody listens and
+// that is no target; one that the balancer is not draining where there is a choice.
+func (p *plan) freePort() (int, bool) {
+	second := 0
+	for port := p.Rules.FirstPort; port <= p.Rules.LastPort; port++ {
+		if p.Listening[port] || slices.Contains(p.taken, port) ||
+			slices.ContainsFunc(p.Units, func(u unit.Status) bool { return u.Port == port }) {
+			continue
+		}
+		if t := p.Targets[port]; !t.Registered && !t.Draining {
+			return port, true
+		} else if second == 0 && !t.Registered {
+			second = port
+		}
+	}
+	return second, second != 0
+}
+
+// alive sees to it that the process runs and has passed its check; false while it has not.
+func (p *plan) alive(rel model.Release, u unit.Status) bool {
+	if u.State == unit.Exited && p.serving(rel, u) {
+		// What served and crashed is started again where it was: that is the shortest gap.
+		if !p.restarting(rel, web) {
+			p.do(Start{Release: rel, Process: u.Process, Port: u.Port})
+		}
+		p.takeOutFailing(rel, u)
+		return false
+	}
+	if !p.Passed[incarnation(u)] {
+		p.do(Check{Release: rel, Unit: u.Name, PID: incarnation(u).PID, Port: u.Port})
+		p.takeOutFailing(rel, u)
+		return false
+	}
+	return !p.takeOutFailing(rel, u)
+}
+
+// serving says whether this unit is the one in service on this boot.
+func (p *plan) serving(rel model.Release, u unit.Status) bool {
+	return p.Serving && rel.Number == p.InService.Number && u.Port == p.Port
+}
+
+// takeOutFailing asks to deregister what has failed its checks for longer than
+// the grace. Once it is out its process is condemned, and a new one is started.
+func (p *plan) takeOutFailing(rel model.Release, u unit.Status) bool {
+	if !p.serving(rel, u) || p.FailingSince.IsZero() || p.now.Sub(p.FailingSince) < p.Rules.UnhealthyGrace {
+		return false
+	}
+	p.do(Deregister{Release: rel, Port: u.Port, Cause: Unhealthy})
+	return true
+}
+
+// Unhealthy is the Cause of a Deregister that condemns the process on the port.
+const Unhealthy = "the app in service has been failing its checks"
+
+// serves sees to it that the process is registered, healthy in the balancer,
+// and the one in service; false while it is not.
+func (p *plan) serves(rel model.Release, u unit.Status) bool {
+	if p.Rules.Balanced {
+		if !p.TargetsKnown {
+			return false
+		}
+		t := p.Targets[u.Port]
+		if !t.Everywhere {
+			if p.mayRegister(rel) {
+				p.do(Register{Release: rel, Port: u.Port})
+			}
+			return false
+		}
+		if !t.Healthy && !p.serving(rel, u) {
+			p.do(AwaitBalancer{Release: rel, Port: u.Port})
+			return false
+		}
+	}
+	if !p.serving(rel, u) {
+		p.do(Promote{Release: rel, Port: u.Port})
+		return false
+	}
+	return true
+}
+
+// mayRegister says whether the release is one that may take traffic: what this boot had in service already, or
+// what somebody wants now. A machine that slept must not come back with yesterday's release.
+func (p *plan) mayRegister(rel model.Release) bool {
+	if p.Serving && rel.Number == p.InService.Number {
+		return true
+	}
+	return p.current(rel, p.Memory)
+}
+
+// workers starts the processes without a port: once their web is in service
+// and, unless they may overlap, once no older one is left.
+func (p *plan) workers(rel model.Release, processes []recipe.Process, main string) {
+	for _, proc := range processes {
+		if proc.Name == main {
+			continue
+		}
+		u, ok := p.unit(rel, proc.Name)
+		switch {
+		case ok && u.State == unit.Running:
+		case p.restarting(rel, proc.Name):
+		case !proc.Overlap && p.olderRuns(rel, proc.Name):
+		default:
+			p.do(Start{Release: rel, Process: proc.Name})
+		}
+	}
+}
+
+// olderRuns says whether another release's process of that name still runs.
+func (p *plan) olderRuns(rel model.Release, process string) bool {
+	return slices.ContainsFunc(p.Units, func(u unit.Status) bool {
+		return u.Process == process && u.Release.Number != rel.Number && u.State == unit.Running
+	})
+}
+
+// retire takes away what should not be there: units of other releases, condemned ones, targets that no unit stands behind.
+func (p *plan) retire() {
+	behind := map[int]bool{}
+	for _, u := range p.Units {
+		if u.Port != 0 {
+			behind[u.Port] = true
+		}
+		if !p.belongs(u) {
+			p.retireUnit(u)
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(p.Targets)) {
+		if p.Targets[port].Registered && !behind[port] {
+			p.do(Deregister{Port: port, Release: p.Ports[port].Release, Cause: "no process of this boot stands behind it"})
+		}
+	}
+}
+
+// belongs says whether a unit should be here. Until the parameter has been
+// read nothing new is taken away: what runs may be what is wanted.
+func (p *plan) belongs(u unit.Status) bool {
+	if u.Port != 0 && p.Ports[u.Port].Condemned != "" {
+		return false
+	}
+	if u.Release.Number == p.InService.Number || u.Release.Number == p.goal.Number {
+		return true
+	}
+	return !p.Known && p.Ports[u.Port].Deregistered.IsZero()
+}
+
+// retireUnit takes one unit away: out of the balancer, drained, stopped. It is
+// stopped at once if it never had traffic or has ended.
+func (p *plan) retireUnit(u unit.Status) {
+	use, used := p.Ports[u.Port]
+	switch {
+	case u.Port == 0:
+		p.do(Stop{Release: u.Release, Unit: u.Name})
+	case p.Targets[u.Port].Registered, used && use.Deregistered.IsZero():
+		p.do(Deregister{Release: u.Release, Port: u.Port, Cause: p.cause(u, use)})
+	case used && !use.Drained && u.State == unit.Running:
+		p.do(Drain{Release: u.Release, Port: u.Port})
+	default:
+		p.do(Stop{Release: u.Release, Unit: u.Name, Port: u.Port})
+	}
+}
+
+func (p *plan) cause(u unit.Status, use PortUse) string {
+	switch {
+	case use.Condemned != "":
+		return "its process is to be replaced"
+	case p.failed(u.Release):
+		return fmt.Sprintf("%s failed", u.Release)
+	default:
+		return fmt.Sprintf("%s is in service", p.InService)
+	}
+}
+
+// beyondHelp is how many starts in a row the app in service may need before
+// the group is asked for another instance: with the back-off, some five minutes of trying.
+const beyondHelp = 10
+
+// finishLaunch completes the launch hook: CONTINUE once a release is in
+// service, ABANDON when nothing is left to try and nothing better came.
+func (p *plan) finishLaunch() {
+	if p.Crashes[web].Count >= beyondHelp && p.Membership.Lifecycle == model.LifecycleInService && !p.Replaced {
+		p.do(Replace{Release: p.InService})
+	}
+	if !p.hookOpen() {
+		return
+	}
+	if p.Serving && (!p.Rules.Balanced || p.Targets[p.Port].Healthy) {
+		p.do(CompleteHook{Result: model.HookContinue})
+		return
+	}
+	if p.abandoned() {
+		p.do(CompleteHook{Result: model.HookAbandon})
+	}
+}
+
+// abandoned says whether the launch is to be given up: each release that
+// could serve has failed and none better came in time, or the hook's own limit is near.
+func (p *plan) abandoned() bool {
+	if !p.HookSince.IsZero() && p.now.Sub(p.HookSince) > hookLimit(p.Membership.HookTimeout) {
+		return true
+	}
+	if !p.Known || !p.goal.IsZero() {
+		return false
+	}
+	var last time.Time
+	for _, f := range p.Failed {
+		if f.At.After(last) {
+			last = f.At
+		}
+	}
+	return !last.IsZero() && p.now.Sub(last) >= p.Rules.HoldOnFailure
+}
+
+// hookLimit is how long heartbeats can keep a hook open, less two of its
+// periods so that the agent's answer comes first: 48 hours or 100 times the
+// heartbeat time-out, whichever is smaller.
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
+func hookLimit(timeout int) time.Duration {
+	period := time.Duration(timeout) * time.Second
+	return min(48*time.Hour, 100*period) - 2*period
+}
+
+// label keeps the mirror: the label stable follows the newest release once it
+// is in service here, and never goes back.
+func (p *plan) label() {
+	if p.Known && p.Serving && p.InService.Number == p.Newest.Number && p.Stable.Number < p.InService.Number {
+		p.do(Label{Release: p.InService})
+	}
+}

@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/deploy/recipe"
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/unit"
+)
+
+// scene is the part of the world that a step in flight may read: a copy, as it was when the step began.
+type scene struct {
+	id         model.Identity
+	membership model.Membership
+	prepared   map[int64]deploy.Prepared
+	units      []unit.Status
+	groups     []model.TargetGroup
+	memory     Memory
+}
+
+func (a *Agent) scene(w *world) scene {
+	return scene{
+		id: w.id, membership: w.observed.Membership, prepared: maps.Clone(w.observed.Prepared),
+		units: slices.Clone(w.observed.Units), groups: w.groups, memory: w.memory,
+	}
+}
+
+// process finds a process of a release's recipe.
+func (s scene) process(rel model.Release, name string) (recipe.Process, bool) {
+	for _, p := range s.prepared[rel.Number].Recipe.Processes {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return recipe.Process{}, false
+}
+
+// defaultGrace is how long a process has after SIGTERM where its recipe can't be read any more.
+const defaultGrace = 20 * time.Second
+
+// grace is how long a unit has to end after SIGTERM: its recipe's stop_timeout.
+func (s scene) grace(rel model.Release, name string) time.Duration {
+	for _, u := range s.units {
+		if u.Name == name {
+			if p, ok := s.process(rel, u.Process); ok && p.StopTimeout > 0 {
+				return p.StopTimeout
+			}
+		}
+	}
+	return defaultGrace
+}
+
+// environment is what a process of the app sees: nothing of the agent's own
+// but the PATH. A value of Parameter Store wins over the recipe's, and neither
+// over what bootagent itself says.
+func (a *Agent) environment(on scene, s Start, fromRecipe, fromStore map[string]string) []string {
+	env := map[string]string{"PATH": os.Getenv("PATH"), "HOME": a.Home, "LANG": "C.UTF-8"}
+	maps.Copy(env, fromRecipe)
+	maps.Copy(env, fromStore)
+	maps.Copy(env, map[string]string{
+		"BOOTAGENT_APP":         a.Rules.App,
+		"BOOTAGENT_ENV":         a.Env,
+		"BOOTAGENT_RELEASE":     strconv.FormatInt(s.Release.Number, 10),
+		"BOOTAGENT_REVISION":    s.Release.Revision,
+		"BOOTAGENT_INSTANCE_ID": on.id.InstanceID,
+	})
+	delete(env, "PORT")
+	if s.Port != 0 {
+		env["PORT"] = strconv.Itoa(s.Port)
+	}
+	out := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		out = append(out, name+"="+env[name])
+	}
+	return out
+}
+
+// enoughMemory refuses to start a second copy of the app where it would push
+// the first one out of memory.
+func (a *Agent) enoughMemory(on scene, s Start) error {
+	if s.Port == 0 || !on.memory.Serving {
+		return nil
+	}
+	free, err := a.Sockets.MemoryAvailable()
+	if err != nil {
+		return fmt.Errorf("see how much memory is available before a second copy of the app is started: %w", err)
+	}
+	if free < a.MinMemory {
+		return fmt.Errorf("only %d MiB of memory are available, and limits.memory wants %d MiB before a second copy of the app is started beside the one in service: use a larger instance or lower the limit",
+			free>>20, a.MinMemory>>20)
+	}
+	return nil
+}

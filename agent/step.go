@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/bootagent/bootagent/internal/model"
+)
+
+// Step is one idempotent thing to do next. Plan keeps asking for a step until
+// what it is for can be observed; a step that Plan stops asking for is
+// cancelled. Steps are comparable values: two equal steps are the same step.
+type Step interface {
+	// Phase is the step's name in the log and the timeline.
+	Phase() string
+	// For is the release the step belongs to; zero for none.
+	For() model.Release
+	String() string
+}
+
+type (
+	// Resolve finds the full SHA of a release's ref.
+	Resolve struct{ Release model.Release }
+	// Prepare brings a release onto the disk: fetched, built, complete.
+	Prepare struct{ Release model.Release }
+	// Start starts one process of a prepared release; Port is 0 for one without a port.
+	Start struct {
+		Release model.Release
+		Process string
+		Port    int
+	}
+	// Check waits until this very incarnation of a process is healthy on its own socket.
+	Check struct {
+		Release model.Release
+		Unit    string
+		PID     int // 0 once the process has ended: the check then says how
+		Port    int
+	}
+	// Register puts (instance, port) into every target group.
+	Register struct {
+		Release model.Release
+		Port    int
+	}
+	// AwaitBalancer waits until the balancer says that the target is healthy.
+	AwaitBalancer struct {
+		Release model.Release
+		Port    int
+	}
+	// Promote makes the release the one in service here.
+	Promote struct {
+		Release model.Release
+		Port    int
+	}
+	// CompleteHook ends the launch lifecycle hook.
+	CompleteHook struct{ Result model.HookResult }
+	// Label moves the mirror's label stable to the release in service.
+	Label struct{ Release model.Release }
+	// Deregister takes (instance, port) out of every target group. Cause says why, for the log.
+	Deregister struct {
+		Release model.Release
+		Port    int
+		Cause   string
+	}
+	// Drain waits until nobody uses a deregistered port any more.
+	Drain struct {
+		Release model.Release
+		Port    int
+	}
+	// Stop ends a unit and forgets it.
+	Stop struct {
+		Release model.Release
+		Unit    string
+		Port    int
+	}
+	// Replace tells the Auto Scaling group that this instance is beyond help.
+	Replace struct{ Release model.Release }
+)
+
+// The phases, in the order of a release's life.
+func (Resolve) Phase() string       { return "resolve" }
+func (Prepare) Phase() string       { return "prepare" }
+func (Start) Phase() string         { return "start" }
+func (Check) Phase() string         { return "check" }
+func (Register) Phase() string      { return "register" }
+func (AwaitBalancer) Phase() string { return "balancer" }
+func (Promote) Phase() string       { return "promote" }
+func (CompleteHook) Phase() string  { return "hook" }
+func (Label) Phase() string         { return "label" }
+func (Deregister) Phase() string    { return "deregister" }
+func (Drain) Phase() string         { return "drain" }
+func (Stop) Phase() string          { return "stop" }
+func (Replace) Phase() string       { return "replace" }
+
+// For gives each step's release.
+func (s Resolve) For() model.Release       { return s.Release }
+func (s Prepare) For() model.Release       { return s.Release }
+func (s Start) For() model.Release         { return s.Release }
+func (s Check) For() model.Release         { return s.Release }
+func (s Register) For() model.Release      { return s.Release }
+func (s AwaitBalancer) For() model.Release { return s.Release }
+func (s Promote) For() model.Release       { return s.Release }
+func (s CompleteHook) For() model.Release  { return model.Release{} }
+func (s Label) For() model.Release         { return s.Release }
+func (s Deregister) For() model.Release    { return s.Release }
+func (s Drain) For() model.Release         { return s.Release }
+func (s Stop) For() model.Release          { return s.Release }
+func (s Replace) For() model.Release       { return s.Release }
+
+// String is the step in words; it is also the key under which its retries are remembered.
+func (s Resolve) String() string { return fmt.Sprintf("resolve %s", s.Release) }
+func (s Prepare) String() string { return fmt.Sprintf("prepare %s", s.Release) }
+func (s Start) String() string {
+	return fmt.Sprintf("start %s of %s", s.Process, s.Release)
+}
+func (s Check) String() string    { return fmt.Sprintf("check %s", s.Unit) }
+func (s Register) String() string { return fmt.Sprintf("register port %d", s.Port) }
+func (s AwaitBalancer) String() string {
+	return fmt.Sprintf("wait for the balancer to find port %d healthy", s.Port)
+}
+func (s Promote) String() string      { return fmt.Sprintf("promote %s", s.Release) }
+func (s CompleteHook) String() string { return fmt.Sprintf("complete the launch hook: %s", s.Result) }
+func (s Label) String() string        { return fmt.Sprintf("label version %d stable", s.Release.Number) }
+func (s Deregister) String() string   { return fmt.Sprintf("deregister port %d", s.Port) }
+func (s Drain) String() string        { return fmt.Sprintf("drain port %d", s.Port) }
+func (s Stop) String() string         { return fmt.Sprintf("stop %s", s.Unit) }
+func (s Replace) String() string      { return "ask the Auto Scaling group for a replacement" }

@@ -1,0 +1,285 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/rollout"
+)
+
+const (
+	pollRelease    = 2 * time.Second  // a group of up to twenty; larger ones share ten requests a second
+	pollTargets    = 30 * time.Second // only what somebody changed by hand is found this way
+	pollLifecycle  = 5 * time.Second  // IMDS is on the machine and costs nothing
+	pollMembership = time.Hour
+	slowest        = time.Minute // between two tries of a poll that fails
+)
+
+// watch starts what looks outside: the parameter, the targets, the group, the
+// launch hook. Each runs until ctx ends, and Run waits for it.
+func (a *Agent) watch(ctx context.Context, id model.Identity, end context.CancelCauseFunc) {
+	group := make(chan model.Membership, 1) // the newest membership, for the heart
+	a.every(ctx, "release", a.watchRelease)
+	a.every(ctx, "membership", func(ctx context.Context) (time.Duration, error) {
+		return a.watchMembership(ctx, id, group, end)
+	})
+	if a.Rules.Balanced {
+		a.every(ctx, "targets", func(ctx context.Context) (time.Duration, error) { return a.watchTargets(ctx, id) })
+	}
+	a.goes(func() { a.watchLifecycle(ctx) })
+	a.goes(func() { a.heartbeat(ctx, id, group) })
+}
+
+// every calls look again and again: after the pause it asks for, with jitter,
+// so that a fleet that booted together does not poll together; after a
+// growing pause while it fails; at once when it is nudged. The first look is not delayed.
+func (a *Agent) every(ctx context.Context, name string, look func(context.Context) (time.Duration, error)) {
+	a.goes(func() {
+		for failures := 0; ; {
+			pause, err := look(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			a.post(ctx, func(w *world) { a.problem(w, name, err) })
+			if err != nil {
+				failures++
+				pause = min(time.Second<<min(failures, 6), slowest)
+			} else {
+				failures = 0
+			}
+			timer := time.NewTimer(pause*4/5 + rand.N(pause*2/5+1))
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			case <-timer.C:
+			case <-a.nudges[name]:
+				timer.Stop()
+			}
+		}
+	})
+}
+
+// watchRelease reads the parameter.
+func (a *Agent) watchRelease(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, write)
+	defer cancel()
+	published, err := a.Parameters.Read(ctx)
+	missing := errors.Is(err, model.ErrNoRelease)
+	if err != nil && !missing {
+		return 0, err
+	}
+	newest, problem := a.release(published.Newest)
+	var stable model.Release
+	if published.Stable != nil {
+		// A stable release that can't be read is none: then the newest is all there is.
+		stable, _ = a.release(*published.Stable)
+	}
+	if missing {
+		problem = err
+	}
+	var pause time.Duration
+	answered := make(chan struct{})
+	a.post(ctx, func(w *world) {
+		defer close(answered)
+		pause = a.share(w.observed.Membership, pollRelease)
+		if number := published.Newest.Number; number != 0 && number < w.memory.Highest {
+			newest = w.desired.Newest // one such read may be stale, a third is not
+			if w.backward++; w.backward >= 3 {
+				problem = fmt.Errorf("the release parameter's newest version is %d, and version %d was seen before: it was deleted and made anew, and is not followed until its version is higher", number, w.memory.Highest)
+			}
+		} else {
+			w.backward = 0
+		}
+		if w.desired.Newest.Number != newest.Number && !newest.IsZero() {
+			a.Log.Info("the parameter asks for a release", zap.Int64("release", newest.Number), zap.String("ref", newest.Ref))
+		}
+		w.desired.Known, w.desired.Newest = true, newest
+		if stable.Number >= w.desired.Stable.Number {
+			w.desired.Stable = stable
+		}
+		a.problem(w, "intent", problem)
+	})
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		return pollRelease, nil
+	}
+	return pause, nil
+}
+
+// release makes a release of a version of the parameter; its value is untrusted.
+func (a *Agent) release(v model.Version) (model.Release, error) {
+	if v.Number == 0 {
+		return model.Release{}, nil
+	}
+	intent, err := rollout.ParseIntent(v.Value)
+	if err != nil {
+		return model.Release{}, fmt.Errorf("version %d of the release parameter is not a release, and is passed over: %w", v.Number, err)
+	}
+	if intent.Repository != "" && intent.Repository != a.Repository {
+		return model.Release{}, fmt.Errorf("version %d of the release parameter names the repository %q, and this instance serves %q (source.url): it is passed over", v.Number, intent.Repository, a.Repository)
+	}
+	return model.Release{Number: v.Number, Ref: intent.Ref, Revision: intent.Revision}, nil
+}
+
+// watchTargets reads what the balancer says of this instance's ports, and of
+// the target groups where that is not known yet.
+func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, write)
+	defer cancel()
+	type view struct {
+		ports  []int
+		groups []model.TargetGroup
+		pause  time.Duration
+	}
+	asked := make(chan view, 1)
+	a.post(ctx, func(w *world) {
+		asked <- view{ports: a.ports(w), groups: w.groups, pause: a.share(w.observed.Membership, pollTargets)}
+	})
+	var v view
+	select {
+	case v = <-asked:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	if v.groups == nil {
+		groups, err := a.Balancer.Groups(ctx)
+		if err != nil {
+			return 0, err
+		}
+		v.groups = groups
+		a.post(ctx, func(w *world) { w.groups = groups })
+	}
+	began := a.Now()
+	health, err := a.Balancer.Health(ctx, id.InstanceID, v.ports)
+	if err != nil {
+		return 0, err
+	}
+	a.post(ctx, func(w *world) {
+		if w.moved.After(began) {
+			a.nudge("targets") // something was registered or deregistered meanwhile: look again
+			return
+		}
+		w.observed.Targets, w.observed.TargetsKnown = targetsOf(health), true
+	})
+	return v.pause, nil
+}
+
+// ports are those that this instance may have targets on: the range, and what
+// units or the memory have of an earlier one.
+func (a *Agent) ports(w *world) []int {
+	var out []int
+	for port := a.Rules.FirstPort; port <= a.Rules.LastPort; port++ {
+		out = append(out, port)
+	}
+	for port := range w.memory.Ports {
+		out = append(out, port)
+	}
+	for _, u := range w.observed.Units {
+		if u.Port != 0 {
+			out = append(out, u.Port)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// watchMembership asks Auto Scaling for this instance's place.
+func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart chan model.Membership, end context.CancelCauseFunc) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, write)
+	defer cancel()
+	m, err := a.Group.Membership(ctx, id.InstanceID)
+	if err != nil {
+		return 0, err
+	}
+	select { // only the newest counts
+	case <-heart:
+	default:
+	}
+	heart <- m
+	if err := a.mismatch(m); err != nil {
+		if m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" {
+			err = errors.Join(err, a.Group.Complete(ctx, m, id.InstanceID, model.HookAbandon))
+		}
+		end(&Terminal{err})
+		return 0, err
+	}
+	a.post(ctx, func(w *world) {
+		if w.observed.Membership.Lifecycle != m.Lifecycle {
+			a.Log.Info("lifecycle", zap.String("group", m.Group), zap.String("state", string(m.Lifecycle)))
+		}
+		w.observed.Membership = m
+		var missing error
+		if m.Group != "" && m.LaunchHook == "" && a.Rules.Balanced {
+			missing = fmt.Errorf("the Auto Scaling group %s has no launch lifecycle hook: it takes an instance that still boots for one that serves; create it with one (autoscaling:EC2_INSTANCE_LAUNCHING, default result ABANDON)", m.Group)
+		}
+		a.problem(w, "hook", missing)
+	})
+	if strings.HasPrefix(string(m.Lifecycle), "Pending") && m.Lifecycle != model.LifecyclePendingWait {
+		return pollLifecycle, nil
+	}
+	return pollMembership, nil
+}
+
+// mismatch refuses a balancer.mode that is not the one in force.
+func (a *Agent) mismatch(m model.Membership) error {
+	if len(m.TargetGroups) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the Auto Scaling group %s has target groups attached (%s), so it registers instances before they are ready, and balancer.mode is not asg: detach them from the group, and let bootagent register",
+		m.Group, strings.Join(m.TargetGroups, ", "))
+}
+
+// watchLifecycle looks at IMDS for a change of the target state, and has
+// Auto Scaling asked for the current one then: once a transition.
+func (a *Agent) watchLifecycle(ctx context.Context) {
+	var last model.Lifecycle
+	for first := true; ; first = false {
+		if state, err := a.Metadata.TargetLifecycle(ctx); err == nil && state != last {
+			last = state
+			if !first {
+				a.nudge("membership")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pollLifecycle):
+		}
+	}
+}
+
+// heartbeat keeps the launch hook open while it is: three beats a time-out,
+// so that one may be lost.
+func (a *Agent) heartbeat(ctx context.Context, id model.Identity, heart <-chan model.Membership) {
+	var m model.Membership
+	for {
+		var beat <-chan time.Time
+		if m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" {
+			beat = time.After(max(time.Duration(m.HookTimeout)*time.Second/3, 100*time.Millisecond))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case m = <-heart:
+			a.post(ctx, func(w *world) { a.problem(w, "heartbeat", nil) })
+		case <-beat:
+			limit, cancel := context.WithTimeout(ctx, write)
+			err := a.Group.Heartbeat(limit, m, id.InstanceID)
+			cancel()
+			a.post(ctx, func(w *world) { a.problem(w, "heartbeat", err) })
+			if err != nil {
+				a.nudge("membership") // the hook may be over
+			}
+		}
+	}
+}

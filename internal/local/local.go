@@ -1,0 +1,88 @@
+// Package local is the socket on which the agent of this instance answers.
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Serve answers GET /status on a unix socket at path with what status gives,
+// as JSON, until ctx ends. Only the agent's own user and group may ask. A
+// socket that an earlier agent left is replaced; one that is answered is not.
+func Serve(ctx context.Context, path string, status func() any) error {
+	if err := clear(ctx, path); err != nil {
+		return err
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return errors.Join(fmt.Errorf("let only the agent's group ask on %s: %w", path, err), listener.Close())
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(rw).Encode(status()) // who asked may have gone
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", path, err)
+	case <-ctx.Done():
+		_ = server.Close() // removes the socket as well
+		<-served
+		return nil
+	}
+}
+
+// clear removes a socket on which nobody answers.
+func clear(ctx context.Context, path string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	dialer := net.Dialer{Timeout: time.Second}
+	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("another agent answers on %s: only one may run on an instance", path)
+	}
+	return os.Remove(path)
+}
+
+// Get asks the agent at path and decodes its answer into status.
+func Get(ctx context.Context, path string, status any) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "unix", path)
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/status", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask the agent on %s (is bootagent running on this instance?): %w", path, err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask the agent on %s: it answered %s", path, answer.Status)
+	}
+	if err := json.NewDecoder(answer.Body).Decode(status); err != nil {
+		return fmt.Errorf("decode the answer of the agent on %s: %w", path, err)
+	}
+	return nil
+}
