@@ -28,6 +28,9 @@ type Spec struct {
 	Environment []string
 	// User runs the unit; empty means the agent's own user.
 	User string
+	// Background gives the unit low CPU and I/O weight and makes it the first to be killed when memory runs out:
+	// for builds, which must not take anything from the app that serves.
+	Background bool
 
 	// What follows says whose unit this is. An adapter keeps it, so that List
 	// gives it back to an agent that was started anew.
@@ -39,7 +42,8 @@ type Spec struct {
 // State is whether a unit runs.
 type State string
 
-// A unit runs or has exited. One that was stopped by Stop is gone from List.
+// A unit runs as long as its main process, the one that Start started, does. When that ends the unit has exited,
+// and what it left behind is killed: nothing of an exited unit runs. One that was stopped by Stop is gone from List.
 const (
 	Running State = "running"
 	Exited  State = "exited"
@@ -93,13 +97,16 @@ type Runner interface {
 	// List gives every unit of this agent, running or exited, in order of name, those that were started by
 	// an earlier agent on the same boot included.
 	List(ctx context.Context) ([]Status, error)
-	// Tail gives the last lines of the unit's output, n at most, oldest first, each cut to a sensible length.
+	// Tail gives the last lines of the unit's output, n at most, oldest first, each cleaned for a terminal
+	// and cut to MaxLine bytes (CleanLine).
 	Tail(ctx context.Context, name string, n int) ([]string, error)
 	// Sockets says what the unit listens on.
 	Sockets(ctx context.Context, name string) (Sockets, error)
 	// Run runs a command to its end and kills every process that is left of it, also when ctx ends first (its
-	// cause is then in the error). Output goes to out as it comes; out bounds it. A command that could run and
-	// failed is an *ExitError.
+	// cause is then in the error). Output goes to out as it comes, from one goroutine, and never after Run has
+	// returned; out bounds it, and an error from its Write ends the command. A command that could run and failed is
+	// an *ExitError. A run is no unit: it is not in List, and does not outlive the agent for long, since the next
+	// agent kills what is left of it.
 	Run(ctx context.Context, s Spec, out io.Writer) error
 }
 
