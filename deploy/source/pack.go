@@ -1,0 +1,246 @@
+package source
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bootagent/bootagent/deploy/tree"
+)
+
+const (
+	// smallObject is hashed and written by a worker while the next one is inflated; what is bigger is streamed.
+	smallObject = 256 << 10
+	// inMemory is up to where deltas are applied in memory, and the most that one commit, tag or tree may have.
+	inMemory = 16 << 20
+	// metaMax bounds all commits, tags and trees together, which stay in memory; Linux has 6 MiB of trees a commit.
+	metaMax = 512 << 20
+	// objectsMax bounds the objects of one pack; Linux has 90,000 a commit.
+	objectsMax = 4 << 20
+	// slack is what a pack may have on the wire beyond the bytes that it holds.
+	slack = 64 << 20
+)
+
+// object is one object of a pack. Commits, tags and trees keep their content here, blobs have theirs in the spool.
+type object struct {
+	kind plumbing.ObjectType // InvalidObject: a delta that is not resolved
+	hash plumbing.Hash
+	size int64
+	data []byte
+	temp tree.Temp
+	lfs  bool
+	path string // where a blob went first
+}
+
+// pack is a parsed pack.
+type pack struct {
+	objects map[plumbing.Hash]*object
+}
+
+// reader parses a pack in one pass over the stream: whole objects are hashed and stored as they come, deltas noted and
+// resolved at the end.
+type reader struct {
+	writer  *tree.Writer
+	limits  tree.Limits
+	scanner *packfile.Scanner
+	bytes   atomic.Int64 // inflated, of all objects
+	meta    atomic.Int64 // … of those that stay in memory
+
+	objects  []*object
+	byOffset map[int64]*object
+	deltas   deltas
+}
+
+// readPack reads a whole pack. A *tree.LimitError means that it holds more than was allowed.
+func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, limits tree.Limits) (*pack, error) {
+	stream = &boundedReader{r: stream, left: limits.Bytes + slack}
+	r := &reader{writer: w, limits: limits, scanner: packfile.NewScanner(stream), byOffset: map[int64]*object{}}
+	defer r.deltas.close()
+	if err := r.scan(ctx); err != nil {
+		return nil, fmt.Errorf("the pack: %w", truncated(err))
+	}
+	if err := r.resolve(ctx); err != nil {
+		return nil, fmt.Errorf("the pack: %w", err)
+	}
+	p := &pack{objects: make(map[plumbing.Hash]*object, len(r.objects))}
+	for _, o := range r.objects {
+		p.objects[o.hash] = o
+	}
+	return p, nil
+}
+
+// whole is an object that waits for a worker.
+type whole struct {
+	object  *object
+	content []byte
+}
+
+// scan goes over the stream once. The calling goroutine inflates; workers hash and write.
+func (r *reader) scan(ctx context.Context) error {
+	_, count, err := r.scanner.Header()
+	if err != nil {
+		return err
+	}
+	if count > objectsMax {
+		return &tree.LimitError{Path: "the pack", What: "objects", Limit: objectsMax}
+	}
+	workers, ctx := errgroup.WithContext(ctx)
+	queue := make(chan whole, 64)
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() error {
+			for job := range queue {
+				if err := r.store(job.object, job.content); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	scanned := r.objectsInto(ctx, count, queue)
+	close(queue)
+	stored := workers.Wait()
+	switch {
+	case stored != nil:
+		return stored
+	case scanned != nil:
+		return scanned
+	}
+	// The trailer: the hash of the whole pack.
+	_, err = r.scanner.Checksum()
+	return err
+}
+
+func (r *reader) objectsInto(ctx context.Context, count uint32, queue chan<- whole) error {
+	for range count {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		header, err := r.scanner.NextObjectHeader()
+		if err != nil {
+			return err
+		}
+		o := &object{size: header.Length}
+		switch header.Type {
+		case plumbing.OFSDeltaObject, plumbing.REFDeltaObject:
+			err = r.noteDelta(o, header)
+		case plumbing.BlobObject, plumbing.CommitObject, plumbing.TreeObject, plumbing.TagObject:
+			o.kind = header.Type
+			err = r.take(ctx, o, queue)
+		default:
+			err = fmt.Errorf("%w: an object of unknown type %d", packfile.ErrMalformedPackFile, header.Type)
+		}
+		if err != nil {
+			return err
+		}
+		r.byOffset[header.Offset] = o
+		r.objects = append(r.objects, o)
+	}
+	return nil
+}
+
+// take reads a whole object.
+func (r *reader) take(ctx context.Context, o *object, queue chan<- whole) error {
+	if err := r.admit(o); err != nil {
+		return err
+	}
+	if o.kind == plumbing.BlobObject && o.size > smallObject {
+		return r.spool(o, func(w io.Writer) error { return r.inflate(w, o.size) })
+	}
+	content := bytes.NewBuffer(make([]byte, 0, o.size))
+	if err := r.inflate(content, o.size); err != nil {
+		return err
+	}
+	select {
+	case queue <- whole{o, content.Bytes()}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// inflate copies the next object's content, of exactly that many bytes.
+func (r *reader) inflate(w io.Writer, size int64) error {
+	n, _, err := r.scanner.NextObject(w)
+	if err == nil && n != size {
+		err = fmt.Errorf("%w: an object of %d bytes says that it has %d", packfile.ErrMalformedPackFile, n, size)
+	}
+	return err
+}
+
+// admit counts an object, whose kind and size are known, against the limits before it is taken.
+func (r *reader) admit(o *object) error {
+	const what = "an object of the pack"
+	total := r.bytes.Add(o.size)
+	switch {
+	case o.kind != plumbing.BlobObject && (o.size > inMemory || r.meta.Add(o.size) > metaMax):
+		return &tree.LimitError{Path: what, What: "bytes of commits and directories", Limit: metaMax}
+	case o.size > r.limits.FileBytes:
+		return &tree.LimitError{Path: what, What: "bytes in one file", Limit: r.limits.FileBytes}
+	case total > r.limits.Bytes+metaMax:
+		return &tree.LimitError{Path: what, What: "bytes in all", Limit: r.limits.Bytes}
+	}
+	return nil
+}
+
+// store hashes a content that is in memory, and puts a blob's into the spool.
+func (r *reader) store(o *object, content []byte) error {
+	h := plumbing.NewHasher(o.kind, int64(len(content)))
+	if _, err := h.Write(content); err != nil {
+		return err
+	}
+	var err error
+	if o.hash, err = sum(h); err != nil {
+		return err
+	}
+	if o.kind != plumbing.BlobObject {
+		o.data = content
+		return nil
+	}
+	o.lfs = isLFSPointer(content)
+	o.temp, err = r.writer.Spool(content)
+	return err
+}
+
+// spool hashes a big blob while fill writes it into the spool.
+func (r *reader) spool(o *object, fill func(io.Writer) error) error {
+	f, err := r.writer.NewTemp()
+	if err != nil {
+		return err
+	}
+	h := plumbing.NewHasher(o.kind, o.size)
+	buffered := bufio.NewWriterSize(f, 128<<10)
+	err = fill(io.MultiWriter(h, buffered))
+	if err == nil {
+		err = buffered.Flush()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	o.temp = f.Temp(o.size)
+	o.hash, err = sum(h)
+	return err
+}
+
+// sum ends a hash. go-git's SHA-1 notices the known attacks (shattered) but its plain Sum doesn't tell.
+func sum(h plumbing.Hasher) (hash plumbing.Hash, err error) {
+	safe, ok := h.Hash.(interface {
+		CollisionResistantSum([]byte) ([]byte, bool)
+	})
+	if !ok {
+		return hash, errors.New("the SHA-1 in use does not detect collisions")
+	}
+	digest, collision := safe.CollisionResistantSum(nil)
+	if collision {
+		return hash, &RevisionError{Err: fmt.Errorf("object %x was made for a SHA-1 collision: this is an attack", digest)}
+	}
+	return plumbing.Hash(digest), nil
+}

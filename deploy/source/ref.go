@@ -1,0 +1,225 @@
+package source
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+)
+
+// refMax bounds a ref's name: what a file system takes, and more than anybody types.
+const refMax = 255
+
+func isHex(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
+}
+
+func isSHA(s string) bool { return len(s) == 40 && isHex(s) }
+
+// CheckRef says whether ref may be a branch, a tag, a full name or a full SHA, by the rules of git-check-ref-format(1).
+// It asks nobody. The error is an ErrBadRef.
+func CheckRef(ref string) error {
+	if reason := badRef(ref); reason != "" {
+		return fmt.Errorf("%s is %w: %s", quoted(ref), ErrBadRef, reason)
+	}
+	return nil
+}
+
+func badRef(ref string) string {
+	switch {
+	case ref == "":
+		return "it is empty"
+	case len(ref) > refMax:
+		return fmt.Sprintf("it is longer than %d bytes", refMax)
+	case len(ref) == 64 && isHex(ref):
+		return "it looks like a SHA-256 object name; only the 40 hex digits of SHA-1 are supported"
+	case strings.HasPrefix(ref, "-"):
+		return "it begins with a dash"
+	case ref == "@" || strings.Contains(ref, "@{"):
+		return "it has an @ of its own, or @{"
+	case strings.Contains(ref, ".."):
+		return "it contains two dots in a row"
+	case strings.HasSuffix(ref, "."):
+		return "it ends with a dot"
+	}
+	for _, r := range ref {
+		if unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(`~^:?*[\`, r) {
+			return fmt.Sprintf("it contains %q", r)
+		}
+	}
+	for part := range strings.SplitSeq(ref, "/") {
+		switch {
+		case part == "":
+			return "it has a slash too many"
+		case strings.HasPrefix(part, "."):
+			return "a part of it begins with a dot"
+		case strings.HasSuffix(part, ".lock"):
+			return "a part of it ends with .lock"
+		}
+	}
+	return ""
+}
+
+// refs is what the server advertises.
+type refs struct{ *packp.AdvRefs }
+
+// commit is what a full name points to, an annotated tag peeled.
+func (r refs) commit(name string) (plumbing.Hash, bool) {
+	if name == "HEAD" && r.Head != nil {
+		return *r.Head, true
+	}
+	if h, ok := r.Peeled[name]; ok {
+		return h, true
+	}
+	h, ok := r.References[name]
+	return h, ok
+}
+
+// lookup finds a name as gitrevisions(7) does: the full name, then below refs/, a tag, a branch. A tag and a branch of one
+// name are ambiguous unless they agree: git would warn and take the tag.
+func (r refs) lookup(ref string) (string, error) {
+	if h, ok := r.commit(ref); ok {
+		return h.String(), nil
+	}
+	if h, ok := r.commit("refs/" + ref); ok {
+		return h.String(), nil
+	}
+	tag, isTag := r.commit("refs/tags/" + ref)
+	branch, isBranch := r.commit("refs/heads/" + ref)
+	switch {
+	case isTag && isBranch && tag != branch:
+		return "", fmt.Errorf("%w: say refs/tags/%s (%s) or refs/heads/%s (%s)", ErrAmbiguous, ref, tag, ref, branch)
+	case isTag:
+		return tag.String(), nil
+	case isBranch:
+		return branch.String(), nil
+	case len(ref) >= 4 && len(ref) < 40 && isHex(ref):
+		return "", fmt.Errorf("%w of that name; an abbreviated SHA can't be looked up: give all 40 digits%s", ErrRefNotFound,
+			r.completion(strings.ToLower(ref)))
+	}
+	return "", fmt.Errorf("%w%s", ErrRefNotFound, r.didYouMean(ref))
+}
+
+// completion names the tip that an abbreviated SHA begins, if there is one.
+func (r refs) completion(abbreviated string) string {
+	for name := range r.References {
+		if h, _ := r.commit(name); strings.HasPrefix(h.String(), abbreviated) {
+			return fmt.Sprintf(" (%s is %s)", h, short(name))
+		}
+	}
+	return ""
+}
+
+// didYouMean names up to three branches and tags that are spelled nearly so, or says which there are.
+func (r refs) didYouMean(ref string) string {
+	type candidate struct {
+		name     string
+		distance int
+	}
+	var all []candidate
+	for full := range r.References {
+		if name := short(full); name != full && len(name) <= refMax && len(all) < 10_000 {
+			all = append(all, candidate{name, distance(strings.ToLower(ref), strings.ToLower(name))})
+		}
+	}
+	slices.SortFunc(all, func(a, b candidate) int { return cmp.Or(a.distance-b.distance, cmp.Compare(a.name, b.name)) })
+	var names []string
+	for _, c := range all {
+		if len(names) < 3 && c.distance <= max(2, len(ref)/3) && c.distance < len(ref) && !slices.Contains(names, c.name) {
+			names = append(names, c.name)
+		}
+	}
+	if len(names) == 0 {
+		if h, ok := r.Capabilities.Get(capability.SymRef), r.Head != nil; ok && len(h) > 0 {
+			_, head, _ := strings.Cut(h[0], ":")
+			return fmt.Sprintf(" (the default branch is %s)", short(head))
+		}
+		return ""
+	}
+	return " (did you mean " + strings.Join(names, ", ") + "?)"
+}
+
+// short drops what people don't type.
+func short(full string) string {
+	for _, prefix := range []string{"refs/heads/", "refs/tags/"} {
+		if name, ok := strings.CutPrefix(full, prefix); ok {
+			return name
+		}
+	}
+	return full
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// wants is what to ask the server for. depth 0 is the whole history.
+type wants struct {
+	hashes       []plumbing.Hash
+	depth        int
+	capabilities *capability.List // of the server
+}
+
+// shallow asks for one commit alone. A server in its default state hands out only objects that a ref points to, so
+// where the commit is known by an annotated tag only, the tag is asked for: its commit comes with it.
+func (r refs) shallow(sha string) wants {
+	want := plumbing.NewHash(sha)
+	if !r.anySHA() {
+		for name, h := range r.Peeled {
+			if h == want && !r.isTip(want) {
+				want = r.References[name]
+				break
+			}
+		}
+	}
+	return wants{hashes: []plumbing.Hash{want}, depth: 1, capabilities: r.Capabilities}
+}
+
+func (r refs) isTip(want plumbing.Hash) bool {
+	for _, h := range r.References {
+		if h == want {
+			return true
+		}
+	}
+	return false
+}
+
+// anySHA says whether the server hands out commits that no ref points to.
+func (r refs) anySHA() bool {
+	return r.Capabilities.Supports(capability.AllowReachableSHA1InWant) || r.Capabilities.Supports("allow-any-sha1-in-want")
+}
+
+// everything asks for all branches and tags with their histories.
+func (r refs) everything() wants {
+	seen := map[plumbing.Hash]bool{}
+	var hashes []plumbing.Hash
+	for name, h := range r.References {
+		if short(name) != name && !seen[h] {
+			seen[h] = true
+			hashes = append(hashes, h)
+		}
+	}
+	return wants{hashes: hashes, capabilities: r.Capabilities}
+}

@@ -1,0 +1,147 @@
+// Package config reads the configuration of an instance, strictly.
+// docs/configuration.md is what it promises to users.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy/recipe"
+	"github.com/bootagent/bootagent/internal/strictyaml"
+)
+
+// DefaultPath is where the configuration is.
+const DefaultPath = "/etc/bootagent/config.yaml"
+
+// The two values of balancer.mode that this version knows.
+const (
+	ModeSelf = "self"
+	ModeNone = "none"
+)
+
+// What a configuration that doesn't say gets. The reasons stand in docs/configuration.md.
+const (
+	DefaultFirstPort      = 8080
+	DefaultLastPort       = 8083
+	DefaultDrainMin       = 30 * time.Second
+	DefaultUnhealthyGrace = 30 * time.Second
+	DefaultHoldOnFailure  = 5 * time.Minute
+	DefaultKeepReleases   = 5
+	DefaultFreeSpace      = 256 << 20
+	DefaultMemory         = 64 << 20
+	DefaultBytes          = 2 << 30
+	DefaultFile           = 512 << 20
+	DefaultFiles          = 200_000
+)
+
+// Config is a configuration with every default filled in.
+type Config struct {
+	App, Env string
+	Region   string // empty means what the instance's metadata says
+	Source   Source
+	// Parameter is the release parameter's name.
+	Parameter      string
+	Balancer       Balancer
+	DrainMin       time.Duration // how long a deregistered process keeps serving at least
+	UnhealthyGrace time.Duration // how long the app in service may fail its checks
+	HoldOnFailure  time.Duration // how long a failed boot waits for a better release
+	SecretsPath    string        // the path of the app's variables in Parameter Store
+	KeepReleases   int
+	Limits         Limits
+	Recipe         *recipe.Recipe // where a commit has none; nil means none
+	Log            Log
+}
+
+// Source is the app's repository.
+type Source struct {
+	URL          string
+	Auth         Auth
+	Subdirectory string // the app's directory in the repository; empty means the top
+}
+
+// Auth is how the repository is read: with a token or a password that is in Parameter Store.
+type Auth struct {
+	Parameter string // the name of the SecureString; empty means none is needed
+	User      string // for a password or a host that wants a user beside the token
+}
+
+// Balancer is who registers what.
+type Balancer struct {
+	Mode                string
+	TargetGroups        []string // ARNs or names
+	FirstPort, LastPort int
+}
+
+// Limits bound what an instance takes upon itself; all but Files are bytes.
+type Limits struct {
+	FreeSpace int64 // on disk, before a release is fetched
+	Memory    int64 // available, before a second copy of the app is started
+	Bytes     int64 // of a revision's tree
+	File      int64 // of one file of it
+	Files     int
+}
+
+// Log says how the agent logs.
+type Log struct {
+	Level string // debug, info, warn or error
+	JSON  bool
+}
+
+// Load reads the file at path. A file that is not there, or that can't be
+// read, is an error: bootagent never guesses what it is to run.
+func Load(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Config{}, fmt.Errorf("there is no configuration at %s: write one with at least app, env, source.url and balancer.target_groups, or name another with --config", path)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse reads a configuration; file is the name that errors carry. Its errors
+// are *strictyaml.Error or strictyaml.Errors: every problem, with its place.
+func Parse(file string, data []byte) (Config, error) {
+	doc, err := strictyaml.Parse(file, data)
+	if err != nil {
+		return Config{}, err
+	}
+	m := doc.Root().Map()
+	version := 1
+	v := m.Require("version", `write "version: 1"`)
+	if v.Int(&version, 1, 1<<30) && version > 1 {
+		v.Fail("version %d is not supported by this version of bootagent, which knows version 1; upgrade it", version)
+		return Config{}, doc.Err() // keys of another version would only be noise
+	}
+	c := decode(m)
+	if err := doc.Err(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Directories are where the agent keeps things on this machine.
+type Directories struct {
+	State   string // releases and memory: survives a reboot
+	Runtime string // units and the socket: of this boot only
+}
+
+// DirectoriesFrom takes the directories that systemd made for the unit
+// (StateDirectory=, RuntimeDirectory=), or those it would make.
+func DirectoriesFrom(getenv func(string) string) Directories {
+	d := Directories{State: getenv("STATE_DIRECTORY"), Runtime: getenv("RUNTIME_DIRECTORY")}
+	if d.State == "" {
+		d.State = "/var/lib/bootagent"
+	}
+	if d.Runtime == "" {
+		d.Runtime = "/run/bootagent"
+	}
+	return d
+}
+
+// Socket is where the agent answers.
+func (d Directories) Socket() string { return filepath.Join(d.Runtime, "agent.sock") }

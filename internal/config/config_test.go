@@ -1,0 +1,129 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bootagent/bootagent/internal/config"
+)
+
+const least = `version: 1
+app: shop
+env: prod
+source:
+  url: https://git.example.org/shop.git
+balancer:
+  target_groups: [shop]
+`
+
+func TestTheLeastConfigurationHasADefaultForEverythingElse(t *testing.T) {
+	t.Parallel()
+	got, err := config.Parse("config.yaml", []byte(least))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{
+		App: "shop", Env: "prod",
+		Source:    config.Source{URL: "https://git.example.org/shop.git"},
+		Parameter: "/bootagent/shop/prod/release",
+		Balancer:  config.Balancer{Mode: "self", TargetGroups: []string{"shop"}, FirstPort: 8080, LastPort: 8083},
+		DrainMin:  30 * time.Second, UnhealthyGrace: 30 * time.Second, HoldOnFailure: 5 * time.Minute,
+		SecretsPath: "/bootagent/shop/prod/env", KeepReleases: 5,
+		Limits: config.Limits{FreeSpace: 256 << 20, Memory: 64 << 20, Bytes: 2 << 30, File: 512 << 20, Files: 200_000},
+		Log:    config.Log{Level: "info"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheExampleParsesAndSaysEveryKey(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load("testdata/example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Balancer.LastPort != 9003 || c.Source.Auth.User != "x-access-token" || !c.Log.JSON || c.Recipe == nil || c.Limits.Memory != 128<<20 {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	cases := []struct{ name, text, want string }{
+		{"unknown key", least + "drain_mim: 5s\n", `config.yaml:8:1: unknown key "drain_mim"; did you mean "drain_min"?`},
+		{"unknown key inside", strings.Replace(least, "url:", "ulr:", 1), `config.yaml:5:3: unknown key "ulr" in source; did you mean "url"?`},
+		{"a key of a later version", least + "cache: {url: s3://b}\n", "not supported by this version"},
+		{"a value of a later version", strings.Replace(least, "balancer:\n", "balancer:\n  mode: asg\n", 1), "not supported by this version"},
+		{"no version", strings.Replace(least, "version: 1\n", "", 1), `write "version: 1"`},
+		{"a newer version", strings.Replace(least, "version: 1", "version: 2", 1), "upgrade it"},
+		{"no app", strings.Replace(least, "app: shop\n", "", 1), "app"},
+		{"no target groups", strings.Replace(least, "balancer:\n  target_groups: [shop]\n", "", 1), "balancer"},
+		{"an empty balancer", strings.Replace(least, "target_groups: [shop]", "ports: 8080-8083", 1), "balancer.target_groups is missing"},
+		{"groups without a balancer", strings.Replace(least, "balancer:\n", "balancer:\n  mode: none\n", 1), "leave one of them out"},
+		{"one port", least + "# \n", ""},
+		{"a range of one", strings.Replace(least, "balancer:\n", "balancer:\n  ports: \"8080-8080\"\n", 1), "a handover needs two"},
+		{"a secret in the URL", strings.Replace(least, "https://", "https://me:hunter2@", 1), "put the secret into Parameter Store"},
+		{"a secret over plain http", strings.Replace(least, "https://git.example.org/shop.git", "http://git.example.org/shop.git\n  auth: {parameter: /t}", 1), "use https"},
+		{"ssh", strings.Replace(least, "https://git.example.org/shop.git", "git@git.example.org:shop.git", 1), "not supported by this version"},
+		{"a path", strings.Replace(least, "https://git.example.org/shop.git", "/srv/shop.git", 1), "instances fetch over the network"},
+		{"a way out of the repository", strings.Replace(least, "source:\n", "source:\n  subdirectory: ../x\n", 1), "inside the repository"},
+		{"a number without a unit", least + "drain_min: 30\n", `write "30s"`},
+		{"not YAML", "version: [", "config.yaml"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Parse("config.yaml", []byte(c.text))
+			if c.want == "" {
+				if err != nil {
+					t.Fatalf("got %v, want none", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "config.yaml") {
+				t.Fatalf("got %v\nwant it to say %q", err, c.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Fatalf("the error shows the secret: %v", err)
+			}
+		})
+	}
+}
+
+func TestAMissingFileIsAnErrorNotAGuess(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load(filepath.Join(t.TempDir(), "config.yaml"))
+	if err == nil || !strings.Contains(err.Error(), "--config") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestDirectoriesAreThoseThatSystemdMade(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"STATE_DIRECTORY": "/a", "RUNTIME_DIRECTORY": "/b"}
+	if d := config.DirectoriesFrom(func(k string) string { return env[k] }); d.State != "/a" || d.Socket() != "/b/agent.sock" {
+		t.Errorf("got %+v", d)
+	}
+	if d := config.DirectoriesFrom(func(string) string { return "" }); d.State != "/var/lib/bootagent" || d.Runtime != "/run/bootagent" {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(least))
+	if example, err := os.ReadFile("testdata/example.yaml"); err == nil {
+		f.Add(example)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := config.Parse("config.yaml", data)
+		if err == nil && (c.App == "" || c.Env == "" || c.Source.URL == "") {
+			t.Errorf("taken without the keys that have no default: %q", data)
+		}
+	})
+}

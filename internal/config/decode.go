@@ -1,0 +1,223 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy/recipe"
+	"github.com/bootagent/bootagent/internal/strictyaml"
+)
+
+func decode(m *strictyaml.Map) Config {
+	c := Config{
+		Balancer: Balancer{Mode: ModeSelf, FirstPort: DefaultFirstPort, LastPort: DefaultLastPort},
+		DrainMin: DefaultDrainMin, UnhealthyGrace: DefaultUnhealthyGrace, HoldOnFailure: DefaultHoldOnFailure,
+		KeepReleases: DefaultKeepReleases,
+		Limits:       Limits{FreeSpace: DefaultFreeSpace, Memory: DefaultMemory, Bytes: DefaultBytes, File: DefaultFile, Files: DefaultFiles},
+		Log:          Log{Level: "info"},
+	}
+	m.Require("app", "it names what is deployed").Check(&c.App, checkWord)
+	m.Require("env", "it names where it is deployed, prod for example").Check(&c.Env, checkWord)
+	m.Get("region").Check(&c.Region, checkRegion)
+	c.Source = source(m.Require("source", "its url is the app's repository"))
+	c.Parameter = "/bootagent/" + c.App + "/" + c.Env + "/release"
+	if v := m.Get("release"); v.Given() {
+		r := v.Map()
+		r.Get("parameter").Check(&c.Parameter, checkParameter)
+		r.Done()
+	}
+	c.Balancer = balancer(m, c.Balancer)
+	word := "overlap"
+	m.Get("switch").Enum(&word, []string{"overlap"}, "restart")
+	m.Get("drain_min").Duration(&c.DrainMin, 0, time.Hour)
+	m.Get("unhealthy_grace").Duration(&c.UnhealthyGrace, time.Second, time.Hour)
+	m.Get("hold_on_failure").Duration(&c.HoldOnFailure, 0, 24*time.Hour)
+	c.SecretsPath = "/bootagent/" + c.App + "/" + c.Env + "/env"
+	if v := m.Get("secrets"); v.Given() {
+		s := v.Map()
+		s.Get("path").Check(&c.SecretsPath, checkParameter)
+		s.Done()
+	}
+	m.Get("keep_releases").Int(&c.KeepReleases, 2, 100)
+	c.Limits = limits(m.Get("limits"), c.Limits)
+	if v := m.Get("recipe"); v.Given() {
+		inline := recipe.Inline(v)
+		c.Recipe = &inline
+	}
+	c.Log = logging(m.Get("log"), c.Log)
+	m.Reserved("policy", "fleet", "cache", "app_user", "build_user", "credentials", "packages")
+	m.Done()
+	return c
+}
+
+func source(v strictyaml.Value) Source {
+	var s Source
+	m := v.Map()
+	place := m.Require("url", "it is the app's repository, https://github.com/you/app.git for example")
+	place.Check(&s.URL, checkURL)
+	if a := m.Get("auth"); a.Given() {
+		auth := a.Map()
+		auth.Require("parameter", "it names the SecureString that holds the token or password").Check(&s.Auth.Parameter, checkParameter)
+		auth.Get("user").String(&s.Auth.User)
+		auth.Reserved("key")
+		auth.Done()
+		if u, err := url.Parse(s.URL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+			place.Fail("source.url is plain http, and source.auth would show its secret to the network; use https")
+		}
+	}
+	m.Get("subdirectory").Check(&s.Subdirectory, checkSubdirectory)
+	m.Reserved("known_hosts", "engine", "verify")
+	m.Done()
+	return s
+}
+
+func balancer(root *strictyaml.Map, b Balancer) Balancer {
+	v := root.Get("balancer")
+	m := v.Map()
+	m.Get("mode").Enum(&b.Mode, []string{ModeSelf, ModeNone}, "asg")
+	groups := m.Get("target_groups")
+	for _, item := range groups.List() {
+		var group string
+		if item.Check(&group, checkTargetGroup) {
+			b.TargetGroups = append(b.TargetGroups, group)
+		}
+	}
+	switch {
+	case b.Mode == ModeSelf && len(b.TargetGroups) == 0 && !groups.Given():
+		root.Require("balancer", `its target_groups are where healthy instances are registered; write "balancer: {mode: none}" if there is no load balancer`)
+		if v.Given() {
+			v.Fail("balancer.target_groups is missing: it lists the ARNs or names of the target groups in which healthy instances are registered; write \"mode: none\" if there is no load balancer")
+		}
+	case b.Mode == ModeSelf && groups.Given() && len(groups.List()) == 0:
+		groups.Fail("balancer.target_groups is empty; name at least one, or write \"mode: none\"")
+	case b.Mode == ModeNone && groups.Given():
+		groups.Fail("balancer.target_groups is given, but balancer.mode is none: leave one of them out")
+	}
+	var ports string
+	if p := m.Get("ports"); p.String(&ports) {
+		first, last, err := portRange(ports)
+		if err != nil {
+			p.Fail("balancer.ports %s", err)
+		} else {
+			b.FirstPort, b.LastPort = first, last
+		}
+	}
+	m.Done()
+	return b
+}
+
+func limits(v strictyaml.Value, l Limits) Limits {
+	m := v.Map()
+	const most = 1 << 50
+	m.Get("free_space").Bytes(&l.FreeSpace, 0, most)
+	m.Get("memory").Bytes(&l.Memory, 0, most)
+	m.Get("bytes").Bytes(&l.Bytes, 1, most)
+	m.Get("file").Bytes(&l.File, 1, most)
+	m.Get("files").Int(&l.Files, 1, 100_000_000)
+	m.Done()
+	return l
+}
+
+func logging(v strictyaml.Value, l Log) Log {
+	m := v.Map()
+	m.Get("level").Enum(&l.Level, []string{"debug", "info", "warn", "error"})
+	format := "text"
+	m.Get("format").Enum(&format, []string{"text", "json"})
+	l.JSON = format == "json"
+	m.Done()
+	return l
+}
+
+// portRange reads "8080-8083". A handover needs two ports at least: the old release keeps its own until the new one serves.
+func portRange(text string) (first, last int, err error) {
+	from, to, ok := strings.Cut(strings.ReplaceAll(text, "–", "-"), "-")
+	first, err1 := strconv.Atoi(strings.TrimSpace(from))
+	last, err2 := strconv.Atoi(strings.TrimSpace(to))
+	switch {
+	case !ok, err1 != nil, err2 != nil, first < 1, last > 65535:
+		return 0, 0, fmt.Errorf("is not a range of ports such as \"8080-8083\"")
+	case last-first < 1:
+		return 0, 0, fmt.Errorf("has one port, and a handover needs two: the old release keeps its own until the new one serves")
+	case last-first > 63:
+		return 0, 0, fmt.Errorf("has %d ports; at most 64 are looked after", last-first+1)
+	}
+	return first, last, nil
+}
+
+var (
+	word        = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+	region      = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	parameter   = regexp.MustCompile(`^/[A-Za-z0-9_.\-/]+$`)
+	targetGroup = regexp.MustCompile(`^(arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:\d{12}:targetgroup/[A-Za-z0-9-]{1,32}/[0-9a-f]+|[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?)$`)
+)
+
+func checkWord(s string) error {
+	if !word.MatchString(s) {
+		return errors.New("must be a name of lower-case letters, digits and dashes that begins with a letter, 31 at most")
+	}
+	return nil
+}
+
+func checkRegion(s string) error {
+	if !region.MatchString(s) {
+		return errors.New("must be a region such as eu-central-1")
+	}
+	return nil
+}
+
+func checkParameter(s string) error {
+	if len(s) > 1011 || !parameter.MatchString(s) || strings.Contains(s, "//") || strings.HasSuffix(s, "/") {
+		return errors.New("must be the full name of a parameter, such as /bootagent/shop/prod/release")
+	}
+	return nil
+}
+
+func checkTargetGroup(s string) error {
+	if !targetGroup.MatchString(s) {
+		return errors.New("must be the ARN or the name of a target group")
+	}
+	return nil
+}
+
+func checkSubdirectory(s string) error {
+	if s == "" || path.IsAbs(s) || path.Clean(s) != s || s == ".." || strings.HasPrefix(s, "../") || strings.ContainsAny(s, "\\\x00") {
+		return errors.New("must be a directory inside the repository, such as services/shop")
+	}
+	return nil
+}
+
+func checkURL(s string) error {
+	if scp := strings.SplitN(s, ":", 2); len(scp) == 2 && strings.Contains(scp[0], "@") { // git@host:path is no URL
+		return errors.New("is an SSH address, which is not supported by this version of bootagent; use https")
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || strings.ContainsAny(s, " \t\n"):
+		return errors.New("must be a URL such as https://github.com/you/app.git")
+	case u.Scheme == "ssh":
+		return errors.New("is an SSH address, which is not supported by this version of bootagent; use https")
+	case u.Scheme == "file", u.Scheme == "":
+		return errors.New("is a path, and instances fetch over the network; use https")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("has the scheme %s, and repositories are read over https", u.Scheme)
+	case u.User != nil:
+		return errors.New("has a user or a password in it; put the secret into Parameter Store and name it in source.auth")
+	case u.Host == "":
+		return errors.New("names no host")
+	case u.RawQuery != "" || u.Fragment != "":
+		return errors.New("has a query or a fragment, and a repository's address has none")
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
