@@ -53,7 +53,7 @@ func (a *Agent) begin(ctx context.Context, w *world, step Step) {
 		defer cancel()
 		done := func(error) {}
 		if step.Phase() != "prepare" { // which has phases of its own: fetch, build
-			done = a.spans.Begin(step.Phase(), step.For().Number)
+			done = a.Spans.Begin(step.Phase(), step.For().Number)
 		}
 		outcome := a.perform(ctx, scene, step)
 		if ctx.Err() != nil && outcome.Err != nil {

@@ -4,7 +4,7 @@ package agent
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
 
@@ -28,6 +28,7 @@ type Options struct {
 	// Home is the directory the app's processes have as HOME, below the state directory.
 	Home string
 
+	Identity   model.Identity
 	Metadata   Metadata
 	Parameters Parameters
 	Balancer   Balancer // nil where Rules.Balanced is false
@@ -37,8 +38,9 @@ type Options struct {
 	Sockets    Sockets
 	Store      Store
 
-	Log *zap.Logger
-	Now Clock
+	Log   *zap.Logger
+	Spans *timeline.Spans // those of the boot so far; nil begins with none
+	Now   Clock
 }
 
 // Store keeps the memory: a file (internal/state).
@@ -63,7 +65,6 @@ type Sockets interface {
 // else hands it changes.
 type Agent struct {
 	Options
-	spans   *timeline.Spans
 	started time.Time
 	updates chan func(*world)
 	nudges  map[string]chan struct{} // wake a watcher before its time
@@ -94,9 +95,11 @@ func New(o Options) *Agent {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Spans == nil {
+		o.Spans = timeline.New(o.Now)
+	}
 	return &Agent{
 		Options: o,
-		spans:   timeline.New(o.Now),
 		started: o.Now(),
 		updates: make(chan func(*world), 64),
 		nudges: map[string]chan struct{}{
@@ -116,10 +119,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.wait.Wait()
 	defer cancel(nil)
 
-	w, err := a.identify(ctx)
-	if err != nil {
-		return stopped(ctx, err)
-	}
+	w := a.recall()
 	a.watch(ctx, w.id, cancel)
 	defer a.finish(w)
 
@@ -129,7 +129,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.turn(ctx, w)
 		select {
 		case <-ctx.Done():
-			return stopped(ctx, nil)
+			return stopped(ctx)
 		case update := <-a.updates:
 			update(w)
 		case <-ticker.C:
@@ -145,27 +145,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// identify finds out who this instance is, and what it remembers.
-func (a *Agent) identify(ctx context.Context) (*world, error) {
-	done := a.spans.Begin("identify", 0)
-	id, err := a.Metadata.Identity(ctx)
-	done(err)
-	if err != nil {
-		return nil, fmt.Errorf("find out who this instance is: %w", err)
-	}
+// recall makes the world of what this instance remembers.
+func (a *Agent) recall() *world {
 	saved, err := a.Store.Load()
 	if err != nil {
 		// What is remembered can be found out again, but for revisions that failed: say so and go on.
 		a.Log.Error("the agent's memory can't be read, it starts without: a revision that failed here may be tried again", zap.Error(err))
 		saved = Memory{}
 	}
-	a.Log.Info("identified", zap.String("instance", id.InstanceID), zap.String("region", id.Region), zap.String("boot", id.BootID))
 	return &world{
-		id: id, memory: saved.On(id), saved: saved, stale: true,
+		id: a.Identity, memory: saved.On(a.Identity), saved: saved, stale: true,
 		desired:  Desired{Rules: a.Rules},
 		problems: map[string]string{}, doing: map[Step]*activity{},
 		observed: Observed{Passed: map[Incarnation]bool{}, Targets: map[int]Target{}},
-	}, nil
+	}
 }
 
 // turn is one round of the loop: observe, remember, plan, act.
@@ -235,12 +228,9 @@ func (t *Terminal) Error() string { return t.Err.Error() }
 func (t *Terminal) Unwrap() error { return t.Err }
 
 // stopped tells the end that was asked for from the one that was not.
-func stopped(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		if cause == context.Canceled {
-			return nil
-		}
+func stopped(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	return err
+	return nil
 }

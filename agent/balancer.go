@@ -19,8 +19,10 @@ func targetsOf(health []model.TargetHealth) map[int]Target {
 		if !seen {
 			t = Target{Everywhere: true, Healthy: true}
 		}
-		t.Registered = t.Registered || h.State.Registered()
-		t.Everywhere = t.Everywhere && h.State.Registered()
+		// A target of a group that no listener uses is called unused, although it is registered.
+		registered := h.State.Registered() || h.Reason == "Target.NotInUse"
+		t.Registered = t.Registered || registered
+		t.Everywhere = t.Everywhere && registered
 		t.Healthy = t.Healthy && h.State == model.TargetHealthy
 		t.Draining = t.Draining || h.State == model.TargetDraining
 		out[h.Port] = t

@@ -82,7 +82,7 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 
 // prepare brings the release onto the disk.
 func (a *Agent) prepare(ctx context.Context, s Prepare) error {
-	prepared, err := a.Preparer.Prepare(ctx, s.Release, a.spans)
+	prepared, err := a.Preparer.Prepare(ctx, s.Release, a.Spans)
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,8 @@ const look = 10 * time.Second
 
 // observe looks at this machine: the units, the sockets, the releases on
 // disk, the health of what serves. What can't be seen stays as it was seen last.
-func (a *Agent) observe(ctx context.Context, w *world) {
-	ctx, cancel := context.WithTimeout(ctx, look)
+func (a *Agent) observe(life context.Context, w *world) {
+	ctx, cancel := context.WithTimeout(life, look)
 	defer cancel()
 	units, err := a.Runner.List(ctx)
 	a.problem(w, "units", err)
@@ -38,7 +38,7 @@ func (a *Agent) observe(ctx context.Context, w *world) {
 			}
 		}
 	}
-	a.monitorService(w)
+	a.monitorService(life, w)
 }
 
 // forgetIncarnations drops the passes of processes that are gone.

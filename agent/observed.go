@@ -28,8 +28,6 @@ type Observed struct {
 	Passed map[Incarnation]bool
 	// FailingSince is since when the port in service fails its checks without a pass; zero while it passes.
 	FailingSince time.Time
-	// FailingCause is the last failure of those.
-	FailingCause string
 }
 
 // Incarnation is one process of a unit; the same unit started again is another.

@@ -45,8 +45,6 @@ type Group interface {
 
 // Metadata is what IMDS knows.
 type Metadata interface {
-	// Identity asks who this instance is, patiently: networks come up late.
-	Identity(ctx context.Context) (model.Identity, error)
 	// TargetLifecycle is the state Auto Scaling is moving the instance to, "" where it is in no group.
 	TargetLifecycle(ctx context.Context) (model.Lifecycle, error)
 }

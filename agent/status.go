@@ -47,7 +47,7 @@ func (a *Agent) Status() Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.status
-	s.Timeline = a.spans.All()
+	s.Timeline = a.Spans.All()
 	return s
 }
 

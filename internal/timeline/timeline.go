@@ -36,8 +36,13 @@ type Spans struct {
 	list []*Span
 }
 
-// New makes an empty list on that clock.
-func New(now func() time.Time) *Spans { return &Spans{now: now} }
+// New makes an empty list on that clock; nil is time.Now.
+func New(now func() time.Time) *Spans {
+	if now == nil {
+		now = time.Now
+	}
+	return &Spans{now: now}
+}
 
 // Begin starts a span; the function it returns ends it, with the phase's error or nil.
 func (s *Spans) Begin(phase string, release int64) func(error) {

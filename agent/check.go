@@ -1,0 +1,149 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/deploy/recipe"
+	"github.com/bootagent/bootagent/health"
+	"github.com/bootagent/bootagent/internal/unit"
+)
+
+const (
+	outputLines = 20
+	// elsewhere is how long an app may listen on other ports only before it has ignored PORT: some open one for
+	// their metrics a moment before their own.
+	elsewhere = 3 * time.Second
+)
+
+// check waits until this incarnation of the process is healthy on its own
+// socket. A process that ended, or that listens elsewhere, fails at once.
+func (a *Agent) check(ctx context.Context, on scene, s Check) error {
+	wanted := on.prepared[s.Release.Number].Recipe.Health
+	listens := health.Lasting(elsewhere, func(ctx context.Context) error { return a.listens(ctx, s) })
+	probe := probeOf(wanted, s.Port)
+	err := health.Wait(ctx, health.WaitOptions{
+		Probe: func(ctx context.Context) error {
+			// What answers on the port must be this process, and not one that was there before.
+			if err := a.listens(ctx, s); err != nil {
+				return err
+			}
+			return probe(ctx)
+		},
+		Interval: wanted.Interval, Timeout: wanted.Timeout, Successes: wanted.Successes, Deadline: wanted.Deadline,
+		Alive: func(ctx context.Context) error {
+			if err := a.alive(ctx, s); err != nil {
+				return err
+			}
+			var port *health.PortError
+			if err := listens(ctx); errors.As(err, &port) {
+				return err
+			}
+			return nil
+		},
+	})
+	var unwell *health.Error
+	if !errors.As(err, &unwell) || ctx.Err() != nil {
+		return err
+	}
+	tail, cancel := context.WithTimeout(context.WithoutCancel(ctx), look)
+	defer cancel()
+	if unwell.Output, err = a.Runner.Tail(tail, s.Unit, outputLines); err != nil {
+		unwell.Output = []string{"(its output can't be read: " + err.Error() + ")"}
+	}
+	return &deploy.RevisionError{Phase: "check", Err: unwell}
+}
+
+// alive says whether the incarnation that is checked still runs.
+func (a *Agent) alive(ctx context.Context, s Check) error {
+	units, err := a.Runner.List(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // what can't be seen is not dead: the probes go on, and the deadline bounds them
+	}
+	for _, u := range units {
+		switch {
+		case u.Name != s.Unit:
+		case u.State != unit.Running:
+			return fmt.Errorf("the process %s %s", u.Process, u.Ended())
+		case u.PID != s.PID:
+			return fmt.Errorf("the process %s ended and was started anew", u.Process)
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("the process %s is gone", s.Unit)
+}
+
+// listens says whether the unit itself listens on its port.
+func (a *Agent) listens(ctx context.Context, s Check) error {
+	sockets, err := a.Runner.Sockets(ctx, s.Unit)
+	if err != nil {
+		return fmt.Errorf("see what %s listens on: %w", s.Unit, err)
+	}
+	listening, err := a.Sockets.Listening()
+	if err != nil {
+		return fmt.Errorf("see who listens on port %d: %w", s.Port, err)
+	}
+	return health.DiagnoseSockets(s.Port, sockets, listening[s.Port] && !sockets.Owned)
+}
+
+// probeOf is the recipe's check of a process on that port.
+func probeOf(h recipe.Health, port int) health.Probe {
+	if h.Path == "" {
+		return health.TCP(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	}
+	return health.HTTP(health.HTTPCheck{Port: port, Path: h.Path, Host: h.Host, StatusMin: h.Statuses.Min, StatusMax: h.Statuses.Max})
+}
+
+// monitor asks what serves how it is, for as long as it serves.
+type monitor struct {
+	release int64
+	port    int
+	health  *health.Monitor
+	stop    context.CancelFunc
+}
+
+// lifelong is the interval of the checks of what serves. A check is cheap and
+// stays on the machine; the grace is what tells a hiccup from trouble.
+const lifelong = 2 * time.Second
+
+// monitorService lets exactly what serves be monitored, and observes how it is.
+func (a *Agent) monitorService(ctx context.Context, w *world) {
+	m := w.memory
+	serves := m.Serving && m.Port != 0
+	if w.monitor != nil && (!serves || w.monitor.port != m.Port || w.monitor.release != m.InService.Number) {
+		w.monitor.stop()
+		w.monitor = nil
+	}
+	prepared, known := w.observed.Prepared[m.InService.Number]
+	if w.monitor == nil && serves && known {
+		w.monitor = a.startMonitor(ctx, m, prepared.Recipe.Health)
+	}
+	var failing error
+	w.observed.FailingSince = time.Time{}
+	if w.monitor != nil {
+		if state := w.monitor.health.State(); state.Status == health.Failing {
+			w.observed.FailingSince = state.Since
+			failing = fmt.Errorf("the app in service on port %d fails its checks: %w", m.Port, state.Last)
+		}
+	}
+	a.problem(w, "health", failing)
+}
+
+func (a *Agent) startMonitor(ctx context.Context, m Memory, h recipe.Health) *monitor {
+	ctx, cancel := context.WithCancel(ctx)
+	started := &monitor{
+		release: m.InService.Number, port: m.Port, stop: cancel,
+		health: health.NewMonitor(health.MonitorOptions{
+			Probe: probeOf(h, m.Port), Interval: max(h.Interval, lifelong), Timeout: h.Timeout,
+			Thresholds: health.Thresholds{Fall: 2, Rise: 1},
+		}),
+	}
+	a.goes(func() { started.health.Run(ctx) })
+	return started
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bootagent/bootagent/agent"
+	"github.com/bootagent/bootagent/internal/config"
+	"github.com/bootagent/bootagent/internal/local"
+)
+
+func runCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Bring this instance into service and keep it there (the daemon)",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return runAgent(c.Context(), path) },
+	}
+	configFlag(c, &path)
+	return c
+}
+
+func configFlag(c *cobra.Command, path *string) {
+	value := os.Getenv("BOOTAGENT_CONFIG")
+	if value == "" {
+		value = config.DefaultPath
+	}
+	c.Flags().StringVar(path, "config", value, "the configuration")
+}
+
+func defaultSocket() string { return config.DirectoriesFrom(os.Getenv).Socket() }
+
+// runAgent is the daemon: read the configuration, find out who this instance
+// is, then let the agent run until it is told to stop.
+func runAgent(ctx context.Context, path string) error {
+	conf, err := config.Load(path)
+	if err != nil {
+		return terminal(ctx, err)
+	}
+	log, err := newLogger(conf.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }() // standard error can't be flushed everywhere
+	log.Info("bootagent starts", zap.String("version", version), zap.String("app", conf.App), zap.String("env", conf.Env))
+
+	dirs := config.DirectoriesFrom(os.Getenv)
+	a, done, err := wire(ctx, conf, dirs, log)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer done()
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return local.Serve(ctx, dirs.Socket(), func() any { return a.Status() }) })
+	group.Go(func() error {
+		err := a.Run(ctx)
+		if err == nil {
+			err = errEnded // so that the socket ends with the agent
+		}
+		return err
+	})
+	if err := group.Wait(); !errors.Is(err, errEnded) {
+		return err
+	}
+	log.Info("bootagent stops; the app goes on")
+	return nil
+}
+
+var errEnded = errors.New("the agent was told to stop") //nolint:gochecknoglobals // a sentinel
+
+// terminal ends an agent whose configuration is wrong: the launch hook is
+// completed with ABANDON where that can be done, because waiting for its
+// time-out would change nothing, and systemd is told not to start it again.
+func terminal(ctx context.Context, cause error) error {
+	if err := abandon(ctx); err != nil {
+		cause = errors.Join(cause, fmt.Errorf("the launch hook could not be completed with ABANDON and will time out: %w", err))
+	}
+	return &agent.Terminal{Err: cause}
+}

@@ -1,0 +1,265 @@
+// Package trial is a whole deployment on a laptop: a region, a git server, a
+// load balancer, and an Auto Scaling group whose instances are real bootagent
+// processes. `bootagent try` is it with a person in front; the demo and the
+// tests drive it themselves.
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bootagent/bootagent/internal/gitserver"
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/region"
+	"github.com/bootagent/bootagent/internal/region/autoscaling"
+	"github.com/bootagent/bootagent/internal/region/balancer"
+	"github.com/bootagent/bootagent/internal/region/elbv2"
+	"github.com/bootagent/bootagent/internal/region/imds"
+	"github.com/bootagent/bootagent/internal/region/machine"
+)
+
+// A laptop's times, against an Application Load Balancer's: people wait.
+const (
+	// Scale is by how much the balancer's propagation is shortened: the minute for which new requests may come
+	// to a deregistered target becomes three seconds.
+	Scale = 0.05
+	// DrainMin is longer than that, as 30 s is longer than nearly all that is seen on AWS.
+	DrainMin = 4 * time.Second
+	// Delay is the target group's deregistration delay: 300 s on AWS.
+	Delay = 10 * time.Second
+	// HealthInterval is the target group's: 30 s on AWS by default.
+	HealthInterval = time.Second
+	// Hook is the launch hook's heartbeat time-out: an hour on AWS by default.
+	Hook = 30 * time.Second
+)
+
+// Options of a Trial.
+type Options struct {
+	// Agent is the bootagent program.
+	Agent string
+	// Repository is the directory of the app's git repository, bare or not. It is only read.
+	Repository string
+	App        string
+	Instances  int
+	// Listen is the balancer's address, "127.0.0.1:0" for a free port.
+	Listen string
+	// Check is how the balancer checks targets; Interval is set by the trial.
+	Check elbv2.HealthCheck
+	// Configuration is appended to each instance's configuration, as YAML.
+	Configuration string
+	// UnhealthyGrace and HoldOnFailure go into the instances' configuration; zero means the defaults.
+	UnhealthyGrace, HoldOnFailure time.Duration
+	// Output gets what the agents print; it is asked for one writer an instance. nil discards it.
+	Output func(instanceID string) io.Writer
+	// OnFailure is called for every request that the balancer failed.
+	OnFailure func(balancer.Failure)
+	// Git wraps the git server, so that a test can cut or stall it; nil leaves it alone.
+	Git func(http.Handler) http.Handler
+}
+
+// Trial is a running deployment. Close ends it and leaves nothing behind.
+type Trial struct {
+	Options
+	Region   *region.Region
+	Groups   *autoscaling.Service
+	Balancer *elbv2.Service
+	Machines *machine.Launcher
+	Listener elbv2.Listener
+	// TargetGroup is the ARN of the app's target group; Repo the URL of its repository.
+	TargetGroup string
+	Repo        string
+
+	dir   string
+	git   *http.Server
+	ports ports
+
+	mu        sync.Mutex
+	instances map[string]*Instance
+}
+
+// Names that the trial gives what it makes.
+const (
+	Env       = "try"
+	GroupName = "bootagent-try"
+	awsRegion = "us-east-1"
+)
+
+// Start opens everything but the fleet, which Launch does.
+func Start(ctx context.Context, o Options) (t *Trial, err error) {
+	dir, err := os.MkdirTemp("", "bootagent-")
+	if err != nil {
+		return nil, err
+	}
+	t = &Trial{Options: o, dir: dir, instances: map[string]*Instance{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.Close())
+			t = nil
+		}
+	}()
+	if t.Region, err = region.New(ctx, region.Options{Name: awsRegion}); err != nil {
+		return t, err
+	}
+	if err := t.serveGit(ctx); err != nil {
+		return t, err
+	}
+	t.Machines = machine.NewLauncher(t.command)
+	t.Balancer = elbv2.New(elbv2.Options{
+		Region: awsRegion, Instances: t, Propagation: elbv2.ALB().Scale(Scale), Balancer: balancer.Options{OnFailure: o.OnFailure},
+	})
+	t.Groups = autoscaling.New(autoscaling.Options{Launcher: t.Machines, Region: awsRegion, OnTransition: t.transition})
+	t.Region.Handle(elbv2.SigningName, elbv2.Namespace, t.Balancer)
+	t.Region.Handle(autoscaling.Name, autoscaling.Namespace, t.Groups)
+	return t, t.serveApp()
+}
+
+// serveGit serves the repository, read-only.
+func (t *Trial) serveGit(ctx context.Context) error {
+	name := t.App + ".git"
+	handler, err := gitserver.Repository(name, t.Repository, gitserver.Options{AnySHA: true})
+	if err != nil {
+		return err
+	}
+	if t.Git != nil {
+		handler = t.Git(handler)
+	}
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("open the git server: %w", err)
+	}
+	t.Repo = "http://" + listener.Addr().String() + "/" + name
+	t.git = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = t.git.Serve(listener) }() // ends with Close, which closes its listener
+	return nil
+}
+
+// serveApp makes the target group, the load balancer and its listener.
+func (t *Trial) serveApp() (err error) {
+	host, port, err := splitAddr(t.Listen)
+	if err != nil {
+		return err
+	}
+	if host != "127.0.0.1" {
+		return fmt.Errorf("the balancer listens on 127.0.0.1 alone, not on %q", host)
+	}
+	check := t.Check
+	check.Interval, check.Timeout = HealthInterval, HealthInterval/2
+	if t.TargetGroup, err = t.Balancer.CreateTargetGroup(elbv2.GroupSpec{Name: t.App, Port: 8080, Check: check, Delay: Delay}); err != nil {
+		return err
+	}
+	lb, err := t.Balancer.CreateLoadBalancer(elbv2.BalancerSpec{Name: t.App})
+	if err != nil {
+		return err
+	}
+	t.Listener, err = t.Balancer.CreateListener(lb, port, t.TargetGroup)
+	return err
+}
+
+// Launch makes the Auto Scaling group, which launches the fleet.
+func (t *Trial) Launch() error {
+	return t.Groups.CreateGroup(autoscaling.GroupConfig{
+		Name: GroupName, Min: 0, Max: max(10, 2*t.Options.Instances), Desired: t.Options.Instances,
+		Hooks: []autoscaling.Hook{{Name: "boot", Transition: autoscaling.Launching, Heartbeat: Hook, Default: model.HookAbandon}},
+	})
+}
+
+// URL is where the balancer serves the app.
+func (t *Trial) URL() string { return "http://" + t.Listener.Balancer.Addr().String() }
+
+// Parameter is the name of the release parameter.
+func (t *Trial) Parameter() string { return "/bootagent/" + t.App + "/" + Env + "/release" }
+
+// Address says where an instance's ports are: all of them are on this laptop.
+func (t *Trial) Address(instanceID string) (string, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.instances[instanceID]
+	return "127.0.0.1", ok
+}
+
+// transition tells an instance's IMDS, and takes away what is gone.
+func (t *Trial) transition(instanceID string, current, target model.Lifecycle) {
+	t.mu.Lock()
+	i := t.instances[instanceID]
+	if current == model.LifecycleTerminated {
+		delete(t.instances, instanceID)
+	}
+	t.mu.Unlock()
+	if i == nil {
+		return
+	}
+	i.imds.SetTargetLifecycle(string(target))
+	if current == model.LifecycleTerminated {
+		t.Balancer.InstanceGone(instanceID)
+		t.retire(i)
+	}
+}
+
+// closeGrace is enough to end a fleet: its machines are switched off, not drained.
+const closeGrace = 30 * time.Second
+
+// Close ends the fleet and the region, and removes every file.
+func (t *Trial) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	var errs []error
+	if t.Groups != nil {
+		errs = append(errs, t.Groups.Close(ctx), t.Machines.Close(ctx))
+	}
+	if t.Balancer != nil {
+		errs = append(errs, t.Balancer.Close(ctx))
+	}
+	if t.git != nil {
+		errs = append(errs, t.git.Close())
+	}
+	if t.Region != nil {
+		errs = append(errs, t.Region.Close())
+	}
+	return errors.Join(append(errs, removeAll(t.dir))...)
+}
+
+// removeAll removes the trial's files. Builds leave read-only directories
+// behind, which only root could empty: they are made writable first.
+func removeAll(dir string) error {
+	if err := os.RemoveAll(dir); err == nil {
+		return nil
+	}
+	// Errors of the walk show as errors of the removal.
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
+
+func splitAddr(addr string) (host string, port int, err error) {
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q is not an address to listen on, such as 127.0.0.1:8000: %w", addr, err)
+	}
+	if a.IP == nil {
+		return "127.0.0.1", a.Port, nil
+	}
+	return a.IP.String(), a.Port, nil
+}
+
+var _ elbv2.Instances = (*Trial)(nil)
+
+// imdsOptions is the metadata of an instance.
+func imdsOptions(i autoscaling.Instance) imds.Options {
+	return imds.Options{
+		Addr: "127.0.0.1:0", InstanceID: i.ID, AvailabilityZone: i.Zone, Tags: i.Tags,
+		TargetLifecycle: string(model.LifecycleInService),
+	}
+}
