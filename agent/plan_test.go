@@ -238,8 +238,8 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"not before the balancer says so", settled(hook(300), target(8080, initialTarget)), nil},
 		{"the hook waits for a first release", []is{hook(300)}, nil},
 		{"a failed boot holds its ABANDON back", []is{hook(300), newest(one), bad(one, noon.Add(-time.Minute))}, nil},
-		{"then gives the instance up", []is{hook(300), newest(one), bad(one, noon.Add(-5 * time.Minute))}, []Step{CompleteHook{model.HookAbandon}}},
-		{"unless a better release came", []is{hook(300), newest(two), bad(one, noon.Add(-5 * time.Minute))}, []Step{Prepare{two}}},
+		{"then gives the instance up", []is{hook(300), newest(one), bad(one, noon.Add(-5*time.Minute))}, []Step{CompleteHook{model.HookAbandon}}},
+		{"unless a better release came", []is{hook(300), newest(two), bad(one, noon.Add(-5*time.Minute))}, []Step{Prepare{two}}},
 		{"near the hook's own limit it is given up", []is{hook(1), func(_ *Observed, _ *Desired, m *Memory) { m.HookSince = noon.Add(-99 * time.Second) }}, []Step{CompleteHook{model.HookAbandon}}},
 	}
 	for _, c := range cases {
