@@ -212,7 +212,7 @@ func openApp(tree, subdirectory string) (*os.Root, error) {
 	if err != nil || subdirectory == "" {
 		return root, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	app, err := root.OpenRoot(subdirectory)
 	if err != nil {
 		return nil, fmt.Errorf("source.subdirectory: %w", err)

@@ -203,9 +203,9 @@ func TestPreparingAgainDoesNothing(t *testing.T) {
 	}
 }
 
-type revisionFault struct{ error }
+type revisionError struct{ error }
 
-func (revisionFault) Revision() bool { return true }
+func (revisionError) Revision() bool { return true }
 
 func TestWhoIsToBlameForAFailure(t *testing.T) {
 	t.Parallel()
@@ -216,7 +216,7 @@ func TestWhoIsToBlameForAFailure(t *testing.T) {
 		phase string // "" is the world
 		want  string
 	}{
-		{"a hostile tree", nil, fmt.Errorf("fetch: %w", revisionFault{errors.New(`the name ".." is in the tree`)}), "fetch", `fetch: fetch: the name ".." is in the tree`},
+		{"a hostile tree", nil, fmt.Errorf("fetch: %w", revisionError{errors.New(`the name ".." is in the tree`)}), "fetch", `fetch: fetch: the name ".." is in the tree`},
 		{"a cut transfer", nil, io.ErrUnexpectedEOF, "", "unexpected EOF"},
 		{"no recipe", map[string]string{"README": "x"}, nil, "recipe", "recipe: revision aaaaaaaaaaaa: nothing says how to run this app: there is neither a bootagent.yaml nor a Procfile"},
 		{"a wrong key", map[string]string{"bootagent.yaml": "version: 1\nproceses: {}\n"}, nil, "recipe", `recipe: revision aaaaaaaaaaaa: bootagent.yaml:2:1: unknown key "proceses"; did you mean "processes"?`},
@@ -461,7 +461,7 @@ func TestARestartClearsWhatWasLeft(t *testing.T) {
 
 func TestOnlyAResolvedReleaseIsPrepared(t *testing.T) {
 	t.Parallel()
-	m := machine(t, &trees{fail: map[string]error{"gone": revisionFault{errors.New("no such branch")}}}, nil)
+	m := machine(t, &trees{fail: map[string]error{"gone": revisionError{errors.New("no such branch")}}}, nil)
 	if _, err := m.Prepare(t.Context(), model.Release{Number: 1, Ref: "main"}, nil); err == nil {
 		t.Error("a ref was prepared")
 	}

@@ -154,7 +154,7 @@ func (m *Machine) recipe(rel model.Release, a *releases.Attempt) (recipe.Recipe,
 	}
 	root, err := openApp(a.App(), m.Subdirectory)
 	if err == nil {
-		defer root.Close()
+		defer func() { _ = root.Close() }()
 		var r recipe.Recipe
 		if r, err = recipe.Load(root.FS(), m.Inline); err == nil {
 			return r, nil

@@ -223,7 +223,7 @@ func TestWhatTheMachineDoesIsNotTheRevisionsFault(t *testing.T) {
 	}()
 	err := build.Run(ctx, runner(t), j)
 	if err == nil || errors.As(err, &failed) || !strings.Contains(err.Error(), "a newer release was asked for") {
-		t.Errorf("cancelled: %v", err)
+		t.Errorf("canceled: %v", err)
 	}
 
 	j = job(t, "while :; do echo more; done")

@@ -61,7 +61,7 @@ func read(fsys fs.FS, name string) (data []byte, found bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("open %s: %w", name, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, false, fmt.Errorf("look at %s: %w", name, err)

@@ -47,7 +47,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	return d.Sync()
 }
 
@@ -58,7 +58,7 @@ func syncTree(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if err := unix.Syncfs(int(d.Fd())); err != nil {
 		return fmt.Errorf("flush %s to disk: %w", dir, err)
 	}
@@ -72,7 +72,7 @@ func removeAll(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	err = root.RemoveAll(name)
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err

@@ -283,6 +283,29 @@ func TestKilledAnywhereOnlyCompleteReleasesAreSeen(t *testing.T) {
 	}
 }
 
+func TestAHalfRemovedReleaseIsNone(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	mustAdd(t, s, 1)
+	seen := false
+	s.step = func(name string) {
+		if name != "delete" {
+			return
+		}
+		// Not a file is gone yet, and it is no release any more.
+		seen = true
+		if found, err := filepath.Glob(filepath.Join(s.releases(), removing+"1-*", "release", "app", "server")); err != nil || len(found) != 1 {
+			t.Errorf("before the first file goes: %v, %v", found, err)
+		}
+		if list, damaged, err := s.List(); err != nil || len(list)+len(damaged) != 0 {
+			t.Errorf("before the first file goes: %v %v %v", list, damaged, err)
+		}
+	}
+	if err := s.Remove(1); err != nil || !seen {
+		t.Error(seen, err)
+	}
+}
+
 func TestRemovalFollowsNoLinkAndOpensReadOnlyDirectories(t *testing.T) {
 	t.Parallel()
 	s, outside := open(t), t.TempDir()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime"
 	"sync/atomic"
 
@@ -66,16 +67,28 @@ func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, limits tree
 	r := &reader{writer: w, limits: limits, scanner: packfile.NewScanner(stream), byOffset: map[int64]*object{}}
 	defer r.deltas.close()
 	if err := r.scan(ctx); err != nil {
-		return nil, fmt.Errorf("the pack: %w", truncated(err))
+		return nil, fmt.Errorf("the pack: %w", damaged(truncated(err)))
 	}
 	if err := r.resolve(ctx); err != nil {
-		return nil, fmt.Errorf("the pack: %w", err)
+		return nil, fmt.Errorf("the pack: %w", damaged(err))
 	}
 	p := &pack{objects: make(map[plumbing.Hash]*object, len(r.objects))}
 	for _, o := range r.objects {
 		p.objects[o.hash] = o
 	}
 	return p, nil
+}
+
+// damaged says what it means that a stream makes no sense. What isn't the stream's fault is the disk's or ours; the
+// decoders' own errors can't be told by type.
+func damaged(err error) error {
+	var disk *fs.PathError
+	var limit *tree.LimitError
+	if errors.As(err, &disk) || errors.As(err, &limit) || errors.Is(err, errCut) || isRevision(err) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("it arrived damaged: try again (%w)", err)
 }
 
 // whole is an object that waits for a worker.

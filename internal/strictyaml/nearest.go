@@ -3,7 +3,7 @@ package strictyaml
 import "unicode/utf8"
 
 // Nearest gives the candidate that is fewest typing errors away from word, or "" where none is near: at most two
-// errors, and fewer than half of the word. A letter left out, added, replaced, or swapped with its neighbour is one error.
+// errors, and fewer than half of the word. A letter left out, added, replaced, or swapped with the next is one error.
 func Nearest(word string, candidates []string) string {
 	if len(word) > 64 { // no key is that long, and distance costs the product of both lengths
 		return ""

@@ -136,9 +136,18 @@ func Short(d time.Duration) string {
 
 var size = regexp.MustCompile(`^([0-9]{1,15}) ?(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)$`)
 
-var units = map[string]int64{
-	"B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+// unit gives the bytes of a unit that size matched.
+func unit(name string) int64 {
+	power := int64(strings.IndexByte("BKMGT", strings.ToUpper(name)[0]))
+	base := int64(1000)
+	if strings.HasSuffix(name, "iB") {
+		base = 1024
+	}
+	n := int64(1)
+	for range power {
+		n *= base
+	}
+	return n
 }
 
 // Bytes reads a size with its unit, "512MiB" or "1GB", between lo and hi bytes, both included.
@@ -158,10 +167,10 @@ func (v Value) Bytes(dst *int64, lo, hi int64) bool {
 		return false
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil || n > math.MaxInt64/units[m[2]] {
+	if err != nil || n > math.MaxInt64/unit(m[2]) {
 		n = math.MaxInt64
 	} else {
-		n *= units[m[2]]
+		n *= unit(m[2])
 	}
 	if n < lo || n > hi {
 		v.Fail("%s must be between %s and %s, not %s", v.Name(), Size(lo), Size(hi), quote(s.Value))
@@ -174,8 +183,8 @@ func (v Value) Bytes(dst *int64, lo, hi int64) bool {
 // Size writes a number of bytes for people, in the largest unit that leaves at least 1: 1.5GiB, 256MiB.
 func Size(n int64) string {
 	for _, u := range []string{"TiB", "GiB", "MiB", "KiB"} {
-		if n >= units[u] {
-			s := strconv.FormatFloat(float64(n)/float64(units[u]), 'f', 1, 64)
+		if n >= unit(u) {
+			s := strconv.FormatFloat(float64(n)/float64(unit(u)), 'f', 1, 64)
 			return strings.TrimSuffix(s, ".0") + u
 		}
 	}

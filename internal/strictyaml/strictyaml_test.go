@@ -163,6 +163,15 @@ func TestSizesAreWrittenForPeople(t *testing.T) {
 	}
 }
 
+func TestSizesAreReadInBothSystems(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{"7B": 7, "1kB": 1000, "1 KB": 1000, "2KiB": 2048, "3MB": 3e6, "3MiB": 3 << 20, "1GB": 1e9, "2GiB": 2 << 30, "1TB": 1e12, "1TiB": 1 << 40} {
+		if got, err := read("name: x\ncellar: " + text); err != nil || got.Cellar != want {
+			t.Errorf("%s is %d, %v; want %d", text, got.Cellar, err, want)
+		}
+	}
+}
+
 // FuzzParse: no input panics, takes long, or gives an error outside the file.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"name: x\nkitchen: {cook: a}", "- [", "a: |\n b", "? a\n: b", "a: \"\\", "a:\r\n- b\r\n", "{a: {b: [", "a: !!x &b *c", "%x\n---\n...", "? - a\n: -"} {

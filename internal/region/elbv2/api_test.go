@@ -154,7 +154,10 @@ func TestTheClientsWay(t *testing.T) {
 	if len(d) != 1 || aws.ToString(d[0].HealthCheckPort) != fmt.Sprint(mine) || d[0].TargetHealth.Reason != "" {
 		t.Errorf("%+v", d)
 	}
-	resp := must[*http.Response](t)(http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port)))
+	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
+	if err != nil {
+		t.Fatal(err)
+	}
 	resp.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
 	if resp.StatusCode != http.StatusOK {

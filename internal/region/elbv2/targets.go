@@ -59,6 +59,15 @@ func (s *Service) run(t *target, f func(ctx context.Context)) {
 
 // register registers targets, all or none. A target that drains comes back.
 func (s *Service) register(groupARN string, keys []targetKey) error {
+	hosts := make([]string, len(keys))
+	var unknown error
+	for i, key := range keys { // without s.mu: whoever knows the instances may be calling us
+		host, ok := s.opts.Instances.Address(key.instance)
+		if !ok && unknown == nil {
+			unknown = wire.Errorf("InvalidTarget", "The following targets are not in a running state and cannot be registered: '%s'", key.instance)
+		}
+		hosts[i] = host
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -68,19 +77,16 @@ func (s *Service) register(groupARN string, keys []targetKey) error {
 	if err != nil {
 		return err
 	}
-	hosts := make([]string, len(keys))
-	total := len(g.targets)
-	for i, key := range keys {
-		host, ok := s.opts.Instances.Address(key.instance)
-		if !ok {
-			return wire.Errorf("InvalidTarget", "The following targets are not in a running state and cannot be registered: '%s'", key.instance)
-		}
-		hosts[i] = host
-		if g.targets[g.full(key)] == nil {
-			total++
+	if unknown != nil {
+		return unknown
+	}
+	added := map[targetKey]bool{}
+	for _, key := range keys {
+		if key = g.full(key); g.targets[key] == nil {
+			added[key] = true
 		}
 	}
-	if total > maxTargets {
+	if len(g.targets)+len(added) > maxTargets {
 		return wire.Errorf("TooManyTargets", "The maximum number of targets per target group, %d, has been reached", maxTargets)
 	}
 	for i, key := range keys {
@@ -243,69 +249,4 @@ func (s *Service) describe(groupARN string, keys []targetKey) ([]described, erro
 		out = append(out, d)
 	}
 	return out, nil
-}
-
-// RegisterInstance registers an instance with the group's own port, as Auto
-// Scaling does for the groups that are attached to it.
-func (s *Service) RegisterInstance(groupARN, instanceID string) error {
-	return s.register(groupARN, []targetKey{{instance: instanceID}})
-}
-
-// DeregisterInstance begins the deregistration of all of an instance's targets in a group.
-func (s *Service) DeregisterInstance(groupARN, instanceID string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, err := s.group(groupARN)
-	if err != nil {
-		return err
-	}
-	for key, t := range g.targets {
-		if key.instance == instanceID {
-			s.drain(g, t)
-		}
-	}
-	return nil
-}
-
-// Health is the best state among an instance's targets in a group:
-// TargetUnused when it has none.
-func (s *Service) Health(groupARN, instanceID string) (model.TargetState, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, err := s.group(groupARN)
-	if err != nil {
-		return "", err
-	}
-	best := []model.TargetState{
-		model.TargetHealthy, model.TargetInitial, model.TargetUnhealthy, model.TargetDraining, model.TargetUnused,
-	}
-	found := len(best) - 1
-	for key, t := range g.targets {
-		if i := slices.Index(best, t.state); key.instance == instanceID && i >= 0 {
-			found = min(found, i)
-		}
-	}
-	return best[found], nil
-}
-
-// InstanceGone says that an instance was terminated: its targets are
-// deregistered without a delay, as there is nothing to wait for. The nodes
-// learn of it as late as of any deregistration.
-// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-register-targets.html
-func (s *Service) InstanceGone(instanceID string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.groups {
-		for key, t := range g.targets {
-			if key.instance != instanceID {
-				continue
-			}
-			t.stop()
-			delete(g.targets, key)
-			if g.routes != nil {
-				g.routes.Set(t.route(), balancer.Draining)
-				g.routes.Remove(key.String())
-			}
-		}
-	}
 }

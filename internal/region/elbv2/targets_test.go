@@ -221,10 +221,17 @@ func TestWhatAutoScalingSees(t *testing.T) {
 		check(model.TargetHealthy)
 		l.register(t, "i-1", 8081)
 		check(model.TargetHealthy) // the best of the two
-		if err := l.DeregisterInstance(l.group, "i-1"); err != nil {
-			t.Fatal(err)
+		if known, healthy := l.Healthy(l.group, "i-1"); !known || !healthy {
+			t.Errorf("known %v, healthy %v", known, healthy)
+		}
+		l.deregister(t, "i-1", 8081)
+		if delay, err := l.DeregisterInstance(l.group, "i-1"); delay != time.Minute || err != nil {
+			t.Errorf("%s, %v", delay, err)
 		}
 		check(model.TargetDraining)
+		if known, _ := l.Healthy(l.group, "i-1"); known {
+			t.Error("a draining target's health is told")
+		}
 		l.after(t, 0, "i-1", 8081, stDraining)
 		time.Sleep(61 * time.Second)
 		check(model.TargetUnused)

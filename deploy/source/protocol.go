@@ -1,0 +1,147 @@
+package source
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing/format/pktline"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+)
+
+const (
+	infoRefs   = "info/refs"
+	uploadPack = "git-upload-pack"
+	// refsMax bounds the list of refs: about half a million of them.
+	refsMax = 64 << 20
+)
+
+// refs asks for the advertised refs and capabilities.
+func (c *conn) refs() (refs, error) {
+	u := c.base.JoinPath(infoRefs)
+	u.RawQuery = "service=" + uploadPack
+	resp, err := c.do(http.MethodGet, u, nil)
+	if err != nil {
+		return refs{}, err
+	}
+	defer resp.Body.Close()
+	if ct := resp.Header.Get("Content-Type"); ct != "application/x-git-upload-pack-advertisement" {
+		return refs{}, fmt.Errorf("%w here: the server answers with %q, not as a git server: "+
+			"is %s the URL that `git clone` takes?", ErrNoRepository, ct, c.source.URL())
+	}
+	if path, ok := strings.CutSuffix(resp.Request.URL.Path, infoRefs); ok {
+		moved := *resp.Request.URL
+		moved.Path, moved.RawPath, moved.RawQuery = path, strings.TrimSuffix(moved.RawPath, infoRefs), ""
+		c.base = &moved
+	} else {
+		return refs{}, fmt.Errorf("the server redirects to %s, which is no repository", resp.Request.URL.Redacted())
+	}
+	body := bufio.NewReaderSize(&boundedReader{r: resp.Body, left: refsMax}, 8<<10)
+	first, _ := body.Peek(4 << 10) // a short or failing read shows below
+	adv := packp.NewAdvRefs()
+	err = adv.Decode(body)
+	switch {
+	case bytes.Contains(first, []byte("object-format=sha256")):
+		return refs{}, ErrSHA256
+	case errors.Is(err, packp.ErrEmptyAdvRefs):
+		return refs{}, ErrEmptyRepository
+	case err != nil:
+		return refs{}, fmt.Errorf("the list of refs: %w", truncated(err))
+	case len(adv.References) == 0 && adv.Head == nil:
+		return refs{}, ErrEmptyRepository
+	}
+	return refs{adv}, nil
+}
+
+var (
+	// errNotOurRef is the server's "I don't hand that out".
+	errNotOurRef = errors.New("the server does not hand out this commit")
+	errCut       = errors.New("the transfer ended too early: try again")
+)
+
+// truncated says what an unexpected end means.
+func truncated(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w (%w)", errCut, err)
+	}
+	return err
+}
+
+// pack asks for objects and gives the stream of the pack.
+func (c *conn) pack(w wants) (io.Reader, error) {
+	req := packp.NewUploadPackRequest()
+	req.Wants = w.hashes
+	caps := req.Capabilities
+	var demux func(io.Reader) io.Reader
+	set := func(name capability.Capability, values ...string) bool {
+		return w.capabilities.Supports(name) && caps.Set(name, values...) == nil
+	}
+	switch {
+	case set(capability.Sideband64k):
+		demux = func(r io.Reader) io.Reader { return sideband.NewDemuxer(sideband.Sideband64k, r) }
+	case set(capability.Sideband):
+		demux = func(r io.Reader) io.Reader { return sideband.NewDemuxer(sideband.Sideband, r) }
+	default:
+		demux = func(r io.Reader) io.Reader { return r }
+	}
+	_ = set(capability.MultiACKDetailed) || set(capability.MultiACK) // no difference without haves, but Azure DevOps insists
+	set(capability.OFSDelta)
+	set(capability.NoProgress)
+	set(capability.Agent, capability.DefaultAgent())
+	if w.depth > 0 {
+		if !set(capability.Shallow) {
+			return nil, errNotOurRef // a server without shallow fetches: everything, then
+		}
+		req.Depth = packp.DepthCommits(w.depth)
+	}
+	var body bytes.Buffer
+	if err := req.UploadRequest.Encode(&body); err != nil {
+		return nil, fmt.Errorf("ask for the pack: %w", err)
+	}
+	if err := pktline.NewEncoder(&body).EncodeString("done\n"); err != nil {
+		return nil, fmt.Errorf("ask for the pack: %w", err)
+	}
+	resp, err := c.do(http.MethodPost, c.base.JoinPath(uploadPack), body.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	answer := packp.NewUploadPackResponse(req)
+	if err := answer.Decode(resp.Body); err != nil {
+		return nil, refusal(err)
+	}
+	return &spoken{demux(bufio.NewReaderSize(answer, 64<<10)), c}, nil
+}
+
+// spoken is a pack in whose middle the server may say what is wrong with it (the sideband's error channel).
+type spoken struct {
+	io.Reader
+	conn *conn
+}
+
+func (s *spoken) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil {
+		if said, ok := strings.CutPrefix(err.Error(), "unexpected error: "); ok { // go-git's words
+			s.conn.broke(fmt.Errorf("the server says: %s", printable(said)))
+		}
+	}
+	return n, err
+}
+
+// refusal tells "not our ref" (git's upload-pack.c), for which there is another way, from the rest.
+func refusal(err error) error {
+	var line *pktline.ErrorLine
+	if errors.As(err, &line) {
+		if strings.Contains(line.Text, "not our ref") || strings.Contains(line.Text, "unadvertised object") {
+			return errNotOurRef
+		}
+		return fmt.Errorf("the server says: %s", printable(line.Text))
+	}
+	return fmt.Errorf("the server's answer: %w", truncated(err))
+}
