@@ -72,22 +72,19 @@ func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) 
 	delete(w.doing, act.step)
 	now := a.Now()
 	took := zap.Duration("duration", now.Sub(act.since).Round(time.Millisecond))
-	subject := act.step.String()
 	switch {
 	case errors.Is(outcome.Err, errCancelled):
 		log.Info("cancelled", took)
 		return
 	case outcome.Err == nil:
 		log.Info("done", took)
-		delete(w.problems, subject)
 		if outcome.learn != nil {
 			outcome.learn(w)
 		}
-	default:
-		if w.problems[subject] != outcome.Err.Error() || isRevision(outcome.Err) {
-			log.Error("failed", took, zap.Error(outcome.Err))
-		}
-		w.problems[subject] = outcome.Err.Error()
+	case isRevision(outcome.Err), w.memory.Retries[act.step.String()].Cause != outcome.Err.Error():
+		log.Error("failed", took, zap.Error(outcome.Err))
+	default: // what fails the same way again is not news
+		log.Debug("failed again", took, zap.Error(outcome.Err))
 	}
 	a.remember(w, w.memory.After(act.step, outcome.Outcome, now))
 }

@@ -48,7 +48,8 @@ func (a *Agent) awaitBalancer(ctx context.Context, on scene, s AwaitBalancer) er
 	patience := balancerPatience(on.groups)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	pause := a.share(on.membership, time.Second)
+	// Many may wait at the same time, after a scale-out: the pause grows, further in a large group.
+	pause, longest := 500*time.Millisecond, max(5*time.Second, time.Duration(on.membership.Desired)*20*time.Millisecond)
 	var last error
 	for {
 		health, err := a.Balancer.Health(ctx, on.id.InstanceID, []int{s.Port})
@@ -73,7 +74,7 @@ func (a *Agent) awaitBalancer(ctx context.Context, on scene, s AwaitBalancer) er
 			return fmt.Errorf("wait for the balancer to find port %d healthy: %w", s.Port, last)
 		case <-time.After(pause):
 		}
-		pause = min(pause*5/4, max(pause, 15*time.Second))
+		pause = min(pause*5/4, longest)
 	}
 }
 

@@ -75,6 +75,7 @@ const (
 	maxFailed   = 50              // failed revisions kept; the oldest is forgotten first
 	maxResolved = 120             // SSM keeps 100 versions of a parameter
 	calm        = 5 * time.Minute // without a crash, and the count starts again
+	forgotten   = 3 * time.Minute // after its time had come a step was not tried again: nobody plans it any more
 )
 
 // On gives the memory as it is good for this instance on this boot: all of it
@@ -98,6 +99,11 @@ func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
 	m.Highest = max(m.Highest, d.Newest.Number)
 	if o.hookOpen() && m.HookSince.IsZero() {
 		m.HookSince = now
+	}
+	for step, r := range m.Retries {
+		if now.Sub(r.NotBefore) > forgotten {
+			m.Retries = without(m.Retries, step)
+		}
 	}
 	return m
 }

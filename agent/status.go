@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -72,6 +73,9 @@ func (a *Agent) publish(w *world, now time.Time) {
 	slices.SortFunc(s.Doing, func(x, y Doing) int { return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.Step, y.Step)) })
 	for subject, problem := range w.problems {
 		s.Problems[subject] = problem
+	}
+	for step, r := range m.Retries {
+		s.Problems[step] = fmt.Sprintf("%s (failed %d times in a row, tried again by itself)", r.Cause, r.Count)
 	}
 	for _, f := range m.Failed {
 		s.Failed = append(s.Failed, f)

@@ -14,10 +14,9 @@ import (
 type app struct {
 	dir   string // the repository
 	cache string // Go's build cache, which the demo's instances share
-	first string // the first commit
 }
 
-// newApp copies the example, warms the build cache, and commits it.
+// newApp copies the example into a new repository and warms the build cache.
 func newApp(ctx context.Context, example string) (_ *app, err error) {
 	dir, err := os.MkdirTemp("", "bootagent-demo-")
 	if err != nil {
@@ -53,24 +52,21 @@ func newApp(ctx context.Context, example string) (_ *app, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compile the app: %w: %s", err, out)
 	}
-	if _, err := a.git(ctx, "init", "--quiet", "--initial-branch", "main"); err != nil {
-		return nil, err
-	}
-	a.first, err = a.commit(ctx, "VERSION", "1.0.0\n")
+	_, err = a.git(ctx, "init", "--quiet", "--initial-branch", "main")
 	return a, err
 }
 
-// commit writes a file and commits everything; it gives the commit's SHA.
-func (a *app) commit(ctx context.Context, file, text string) (string, error) {
-	if err := os.WriteFile(filepath.Join(a.dir, file), []byte(text), 0o644); err != nil {
-		return "", err
+// release commits the app with that version, and tags the commit.
+func (a *app) release(ctx context.Context, version, tag string) error {
+	if err := os.WriteFile(filepath.Join(a.dir, "VERSION"), []byte(version+"\n"), 0o644); err != nil {
+		return err
 	}
-	for _, args := range [][]string{{"add", "--all"}, {"commit", "--quiet", "--allow-empty", "-m", "Set " + file + " to " + strings.TrimSpace(text)}} {
+	for _, args := range [][]string{{"add", "--all"}, {"commit", "--quiet", "-m", "Release " + tag}, {"tag", tag}} {
 		if _, err := a.git(ctx, args...); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return a.git(ctx, "rev-parse", "HEAD")
+	return nil
 }
 
 func (a *app) git(ctx context.Context, args ...string) (string, error) {

@@ -86,7 +86,7 @@ func run(ctx context.Context) (err error) {
 // boots: a fleet of new instances comes into service through its launch hooks.
 func (d *demo) boots(ctx context.Context) error {
 	d.say("1. %d new instances boot from %s", instances, d.Repo)
-	if err := d.release(ctx, d.app.first, d.app.first); err != nil {
+	if err := d.release(ctx, "1.0.0"); err != nil {
 		return err
 	}
 	if err := d.Launch(); err != nil {
@@ -105,10 +105,7 @@ func (d *demo) boots(ctx context.Context) error {
 // takesARelease: the whole fleet hands over to a new release under load.
 func (d *demo) takesARelease(ctx context.Context) error {
 	d.say("2. a new release takes over, under load")
-	if _, err := d.app.commit(ctx, "VERSION", "2.0.0\n"); err != nil {
-		return err
-	}
-	if err := d.release(ctx, "main", "main"); err != nil {
+	if err := d.release(ctx, "2.0.0"); err != nil {
 		return err
 	}
 	if err := d.until(ctx, "serving release 2, the old one drained and gone", func(s agent.Status) bool {
@@ -117,7 +114,6 @@ func (d *demo) takesARelease(ctx context.Context) error {
 		return err
 	}
 	d.timelines(ctx, 2)
-	d.timelines(ctx, 1)
 	d.load.report()
 	return nil
 }
@@ -125,10 +121,7 @@ func (d *demo) takesARelease(ctx context.Context) error {
 // revertsABadOne: a release that fails its checks never gets a request.
 func (d *demo) revertsABadOne(ctx context.Context) error {
 	d.say("3. a release that fails its checks is reverted")
-	if _, err := d.app.commit(ctx, "VERSION", "\n"); err != nil {
-		return err
-	}
-	if err := d.release(ctx, "main", "main"); err != nil {
+	if err := d.release(ctx, ""); err != nil {
 		return err
 	}
 	if err := d.until(ctx, "back on release 2, which never stopped serving", func(s agent.Status) bool {
@@ -172,11 +165,16 @@ func (d *demo) replacesAnInstance(ctx context.Context) error {
 	return nil
 }
 
-// release puts the parameter, and shows the line that a person would type.
-func (d *demo) release(ctx context.Context, value, shown string) error {
-	number, err := d.Put(ctx, value)
-	d.releases = number
-	fmt.Printf("   $ %s   # version %d\n", d.PutCommand(shown), number)
+// release commits and tags a version of the app and puts its tag, showing the
+// line that a person would type. An empty version is one that fails its checks.
+func (d *demo) release(ctx context.Context, version string) error {
+	d.releases++
+	tag := fmt.Sprintf("v%d", d.releases)
+	if err := d.app.release(ctx, version, tag); err != nil {
+		return err
+	}
+	fmt.Printf("   $ %s\n", d.PutCommand(tag))
+	_, err := d.Put(ctx, tag)
 	return err
 }
 
