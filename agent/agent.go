@@ -113,7 +113,7 @@ func New(o Options) *Agent {
 const tick = time.Second
 
 // Run is the agent's life. It returns nil when ctx ends: the app's processes
-// stay, they are not the agent's to end. Any other return is a *Terminal error.
+// stay, they are not the agent's to end. Any other return is a *TerminalError.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer a.wait.Wait()
@@ -221,11 +221,11 @@ func (a *Agent) problem(w *world, subject string, err error) {
 	}
 }
 
-// Terminal is an error that starting the agent again can't mend: exit code 5.
-type Terminal struct{ Err error }
+// TerminalError is an error that starting the agent again can't mend: exit code 5.
+type TerminalError struct{ Err error }
 
-func (t *Terminal) Error() string { return t.Err.Error() }
-func (t *Terminal) Unwrap() error { return t.Err }
+func (t *TerminalError) Error() string { return t.Err.Error() }
+func (t *TerminalError) Unwrap() error { return t.Err }
 
 // stopped tells the end that was asked for from the one that was not.
 func stopped(ctx context.Context) error {

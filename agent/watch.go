@@ -210,7 +210,7 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 		if m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" {
 			err = errors.Join(err, a.Group.Complete(ctx, m, id.InstanceID, model.HookAbandon))
 		}
-		end(&Terminal{err})
+		end(&TerminalError{err})
 		return 0, err
 	}
 	a.post(ctx, func(w *world) {

@@ -23,7 +23,7 @@ const (
 	exitTerminal = 5 // do not start me again
 )
 
-var version = "dev" //nolint:gochecknoglobals // set by the linker
+var version = "dev" // set by the linker
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -63,7 +63,7 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func exitCode(err error) int {
 	var usage *usageError
-	var terminal *agent.Terminal
+	var terminal *agent.TerminalError
 	switch {
 	case err == nil:
 		return exitDone

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,13 @@ func runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Bring this instance into service and keep it there (the daemon)",
 		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return runAgent(c.Context(), path) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := config.Load(path)
+			if err != nil {
+				return terminal(c.Context(), c.ErrOrStderr(), err)
+			}
+			return runAgent(c.Context(), conf)
+		},
 	}
 	configFlag(c, &path)
 	return c
@@ -37,13 +44,9 @@ func configFlag(c *cobra.Command, path *string) {
 
 func defaultSocket() string { return config.DirectoriesFrom(os.Getenv).Socket() }
 
-// runAgent is the daemon: read the configuration, find out who this instance
-// is, then let the agent run until it is told to stop.
-func runAgent(ctx context.Context, path string) error {
-	conf, err := config.Load(path)
-	if err != nil {
-		return terminal(ctx, err)
-	}
+// runAgent is the daemon: find out who this instance is, then let the agent
+// run until it is told to stop.
+func runAgent(ctx context.Context, conf config.Config) error {
 	log, err := newLogger(conf.Log)
 	if err != nil {
 		return err
@@ -77,14 +80,22 @@ func runAgent(ctx context.Context, path string) error {
 	return nil
 }
 
-var errEnded = errors.New("the agent was told to stop") //nolint:gochecknoglobals // a sentinel
+var errEnded = errors.New("the agent was told to stop")
 
 // terminal ends an agent whose configuration is wrong: the launch hook is
 // completed with ABANDON where that can be done, because waiting for its
 // time-out would change nothing, and systemd is told not to start it again.
-func terminal(ctx context.Context, cause error) error {
-	if err := abandon(ctx); err != nil {
-		cause = errors.Join(cause, fmt.Errorf("the launch hook could not be completed with ABANDON and will time out: %w", err))
+// The cause is told first: who this instance is may take a minute to find out.
+func terminal(ctx context.Context, stderr io.Writer, cause error) error {
+	fmt.Fprintln(stderr, "bootagent:", cause)
+	hook, err := abandon(ctx)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("it does not run with a wrong configuration; a launch hook, if there is one, could not be completed with ABANDON and will time out: %w", err)
+	case hook == "":
+		err = errors.New("it does not run with a wrong configuration; no launch hook waits for this instance")
+	default:
+		err = fmt.Errorf("it does not run with a wrong configuration; the launch hook %s was completed with ABANDON, so the Auto Scaling group replaces this instance", hook)
 	}
-	return &agent.Terminal{Err: cause}
+	return &agent.Terminal{Err: err}
 }

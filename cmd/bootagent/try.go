@@ -105,7 +105,7 @@ func (o tryOptions) explain(out *lines, t *trial.Trial, sha, branch string) {
 	if branch == "" {
 		branch = "<ref>"
 	}
-	out.say("%s at %s: %d instances behind %s", t.Options.App, sha[:12], o.instances, t.URL())
+	out.say("%s at %s: %d instances behind %s", t.App, sha[:12], o.instances, t.URL())
 	out.say("")
 	out.say("In another terminal, with the stock AWS CLI:")
 	out.say("")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/bootagent/bootagent/deploy/recipe"
 	"github.com/bootagent/bootagent/internal/config"
+	"github.com/bootagent/bootagent/internal/strictyaml"
 )
 
 func validateCommand() *cobra.Command {
@@ -48,7 +50,7 @@ func validateRecipe(out io.Writer, dir string) error {
 	defer func() { _ = root.Close() }()
 	r, err := recipe.Load(root.FS(), nil)
 	if err != nil {
-		return &usageError{fmt.Errorf("%s: %w", dir, err)}
+		return &usageError{below(dir, err)}
 	}
 	name := recipe.FileName
 	if _, err := root.Stat(name); err != nil {
@@ -67,4 +69,25 @@ func validateRecipe(out io.Writer, dir string) error {
 	}
 	_, err = fmt.Fprintf(out, "  health   %s, %d in a row within %s\n", check, r.Health.Successes, r.Health.Deadline)
 	return err
+}
+
+// below gives the problems of a recipe the path that an editor can open.
+func below(dir string, err error) error {
+	var one *strictyaml.Error
+	var all strictyaml.Errors
+	switch {
+	case errors.As(err, &all):
+		moved := make(strictyaml.Errors, 0, len(all))
+		for _, e := range all {
+			c := *e
+			c.File = filepath.Join(dir, c.File)
+			moved = append(moved, &c)
+		}
+		return moved
+	case errors.As(err, &one):
+		c := *one
+		c.File = filepath.Join(dir, c.File)
+		return &c
+	}
+	return fmt.Errorf("%s: %w", dir, err)
 }

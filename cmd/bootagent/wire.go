@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -102,18 +103,33 @@ func identify(ctx context.Context, region string, spans *timeline.Spans, log *za
 	return s, metadata, id, nil
 }
 
-// abandon completes this instance's launch hook, if it has one, with ABANDON.
-func abandon(ctx context.Context) error {
+// The instance enters Pending:Wait, where the hook can be completed, some
+// moments after it was launched; a broken configuration is found out sooner.
+const (
+	pendingPatience = 2 * time.Minute
+	pendingPause    = time.Second
+)
+
+// abandon completes this instance's launch hook with ABANDON, and gives the hook's name; "" where none is open.
+func abandon(ctx context.Context) (hook string, err error) {
 	s, _, id, err := identify(ctx, "", timeline.New(nil), zap.NewNop())
 	if err != nil {
-		return err
+		return "", err
 	}
 	group := autoscaling.New(s)
 	m, err := group.Membership(ctx, id.InstanceID)
-	if err != nil || m.Lifecycle != model.LifecyclePendingWait || m.LaunchHook == "" {
-		return err
+	for deadline := time.Now().Add(pendingPatience); err == nil && m.Lifecycle == model.LifecyclePending && time.Now().Before(deadline); {
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-time.After(pendingPause):
+		}
+		m, err = group.Membership(ctx, id.InstanceID)
 	}
-	return group.Complete(ctx, m, id.InstanceID, model.HookAbandon)
+	if err != nil || m.Lifecycle != model.LifecyclePendingWait || m.LaunchHook == "" {
+		return "", err
+	}
+	return m.LaunchHook, group.Complete(ctx, m, id.InstanceID, model.HookAbandon)
 }
 
 // repository is the app's repository with the secret as it is now: one that

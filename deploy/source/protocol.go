@@ -107,7 +107,7 @@ func (c *conn) pack(w wants) (io.Reader, error) {
 	if err := pktline.NewEncoder(&body).EncodeString("done\n"); err != nil {
 		return nil, fmt.Errorf("ask for the pack: %w", err)
 	}
-	resp, err := c.do(http.MethodPost, c.base.JoinPath(uploadPack), body.Bytes())
+	resp, err := c.do(http.MethodPost, c.base.JoinPath(uploadPack), body.Bytes()) //nolint:bodyclose // conn closes it
 	if err != nil {
 		return nil, err
 	}

@@ -100,8 +100,7 @@ func New(dir string, limits Limits) (*Writer, error) {
 		err = w.descend("", root)
 	}
 	if err != nil {
-		w.abandon()
-		return nil, fmt.Errorf("write a tree: %w", err)
+		return nil, fmt.Errorf("write a tree: %w", errors.Join(err, w.abandon()))
 	}
 	return w, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -39,9 +40,11 @@ func Serve(ctx context.Context, path string, status func() any) error {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", path, err)
 	case <-ctx.Done():
-		_ = server.Close() // removes the socket as well
-		<-served
-		return nil
+		err := server.Close() // removes the socket as well
+		if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+			err = errors.Join(err, ended)
+		}
+		return err
 	}
 }
 
@@ -75,7 +78,7 @@ func Get(ctx context.Context, path string, status any) error {
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("ask the agent on %s (is bootagent running on this instance?): %w", path, err)
+		return unanswered(path, err)
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
@@ -85,4 +88,19 @@ func Get(ctx context.Context, path string, status any) error {
 		return fmt.Errorf("decode the answer of the agent on %s: %w", path, err)
 	}
 	return nil
+}
+
+// unanswered says why nobody answered, and what to do.
+func unanswered(path string, err error) error {
+	var dial *net.OpError
+	if !errors.As(err, &dial) {
+		return fmt.Errorf("ask the agent on %s: %w", path, err)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no agent answers on %s: is bootagent running on this instance (systemctl status bootagent), and is this its --socket? (%w)", path, dial.Err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("only the agent's user and group may ask on %s: try sudo (%w)", path, dial.Err)
+	}
+	return fmt.Errorf("ask the agent on %s: %w", path, dial.Err)
 }

@@ -52,8 +52,7 @@ func newApp(ctx context.Context, example string) (_ *app, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compile the app: %w: %s", err, out)
 	}
-	_, err = a.git(ctx, "init", "--quiet", "--initial-branch", "main")
-	return a, err
+	return a, a.git(ctx, "init", "--quiet", "--initial-branch", "main")
 }
 
 // release commits the app with that version, and tags the commit.
@@ -62,21 +61,21 @@ func (a *app) release(ctx context.Context, version, tag string) error {
 		return err
 	}
 	for _, args := range [][]string{{"add", "--all"}, {"commit", "--quiet", "-m", "Release " + tag}, {"tag", tag}} {
-		if _, err := a.git(ctx, args...); err != nil {
+		if err := a.git(ctx, args...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *app) git(ctx context.Context, args ...string) (string, error) {
+func (a *app) git(ctx context.Context, args ...string) error {
 	command := exec.CommandContext(ctx, "git", append([]string{"-C", a.dir, "-c", "user.name=demo", "-c", "user.email=demo@example.org", "-c", "commit.gpgsign=false"}, args...)...)
 	command.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1")
 	out, err := command.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("git %s: %w: %s", args[0], err, out)
+		return fmt.Errorf("git %s: %w: %s", args[0], err, out)
 	}
-	return strings.TrimSpace(string(out)), nil
+	return nil
 }
 
 func (a *app) remove() error { return os.RemoveAll(filepath.Dir(a.dir)) }

@@ -75,8 +75,7 @@ func explain(err error, c Call) (Kind, string) {
 	var api smithy.APIError
 	switch {
 	case errors.As(err, &missing):
-		kind, sentence := explainCredentials(missing.err)
-		return kind, fmt.Sprintf("%s: %s", where, sentence)
+		return Credentials, fmt.Sprintf("%s: %s", where, explainCredentials(missing.err))
 	case errors.As(err, &api):
 		kind, sentence := explainAnswer(err, api, c)
 		return kind, sentence + requestID(err)
@@ -139,16 +138,16 @@ func explainDenied(api smithy.APIError, c Call) string {
 	return sentence
 }
 
-func explainCredentials(err error) (Kind, string) {
+func explainCredentials(err error) string {
 	var op *smithy.OperationError
 	if !errors.As(err, &op) || op.ServiceID != imds.ServiceID {
-		return Credentials, "no credentials: " + innermost(err)
+		return "no credentials: " + innermost(err)
 	}
 	if status(err) == http.StatusNotFound {
-		return Credentials, "no credentials: the instance has no IAM role (IMDS says 404): attach an instance profile to it, or to its launch template"
+		return "no credentials: the instance has no IAM role (IMDS says 404): attach an instance profile to it, or to its launch template"
 	}
 	_, sentence := explainMetadata(err)
-	return Credentials, "no credentials in the environment or in ~/.aws, and none of an instance's role: " + sentence
+	return "no credentials in the environment or in ~/.aws, and none of an instance's role: " + sentence
 }
 
 func explainMetadata(err error) (Kind, string) {
@@ -215,7 +214,7 @@ func requestID(err error) string {
 func innermost(err error) string {
 	for {
 		next := errors.Unwrap(err)
-		if _, operation := err.(*net.OpError); operation || next == nil {
+		if _, operation := err.(*net.OpError); operation || next == nil { //nolint:errorlint // each layer is looked at by itself
 			return strings.ReplaceAll(err.Error(), "\n", "; ")
 		}
 		err = next

@@ -49,7 +49,7 @@ type mixedAnswer struct {
 
 // instanceAnswer is the structure Instance, and with its group's name AutoScalingInstanceDetails.
 type instanceAnswer struct {
-	InstanceId              string //nolint:revive // the element's name is AWS's
+	InstanceId              string // the element's name is AWS's
 	AutoScalingGroupName    string `xml:",omitempty"`
 	AvailabilityZone        string
 	LifecycleState          string
@@ -64,13 +64,13 @@ type suspendedAnswer struct{ ProcessName, SuspensionReason string }
 type sourceAnswer struct{ Identifier, Type string }
 
 type tagAnswer struct {
-	ResourceId, ResourceType, Key, Value string //nolint:revive // the element's name is AWS's
+	ResourceId, ResourceType, Key, Value string // the element's name is AWS's
 	PropagateAtLaunch                    bool
 }
 
 // activityAnswer is the structure Activity.
 type activityAnswer struct {
-	ActivityId            string //nolint:revive // the element's name is AWS's
+	ActivityId            string // the element's name is AWS's
 	AutoScalingGroupName  string
 	AutoScalingGroupARN   string
 	AutoScalingGroupState string `xml:",omitempty"`

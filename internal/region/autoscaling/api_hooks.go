@@ -123,23 +123,23 @@ func (s *Service) deleteLifecycleHook(form url.Values) (any, error) {
 }
 
 // openAction finds the open lifecycle action that a call names by token or by instance.
-func (s *Service) openAction(form url.Values) (*group, *instance, int, error) {
+func (s *Service) openAction(form url.Values) (*instance, int, error) {
 	g, err := s.named(form)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, 0, err
 	}
 	token, id := form.Get("LifecycleActionToken"), form.Get("InstanceId")
 	if token == "" && id == "" {
-		return nil, nil, 0, invalid("Either LifecycleActionToken or InstanceId must be given")
+		return nil, 0, invalid("Either LifecycleActionToken or InstanceId must be given")
 	}
 	i, n := g.open(form.Get("LifecycleHookName"), token, id)
 	switch {
 	case i != nil:
-		return g, i, n, nil
+		return i, n, nil
 	case token != "":
-		return nil, nil, 0, invalid("No active Lifecycle Action found with token %s", token)
+		return nil, 0, invalid("No active Lifecycle Action found with token %s", token)
 	default:
-		return nil, nil, 0, invalid("No active Lifecycle Action found with instance ID %s", id)
+		return nil, 0, invalid("No active Lifecycle Action found with instance ID %s", id)
 	}
 }
 
@@ -148,16 +148,16 @@ func (s *Service) completeLifecycleAction(form url.Values) (any, error) {
 	if result != model.HookContinue && result != model.HookAbandon {
 		return nil, invalid("LifecycleActionResult must be CONTINUE or ABANDON, it is '%s'", result)
 	}
-	g, i, n, err := s.openAction(form)
+	i, n, err := s.openAction(form)
 	if err != nil {
 		return nil, err
 	}
-	s.complete(g, i, n, result, "Lifecycle Action Completed with ABANDON Result")
+	i.complete(n, result, "Lifecycle Action Completed with ABANDON Result")
 	return nil, nil
 }
 
 func (s *Service) recordLifecycleActionHeartbeat(form url.Values) (any, error) {
-	_, i, n, err := s.openAction(form)
+	i, n, err := s.openAction(form)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 type launchConfig struct {
 	LaunchConfigurationName string
 	LaunchConfigurationARN  string
-	ImageId                 string //nolint:revive // the element's name is AWS's
+	ImageId                 string // the element's name is AWS's
 	InstanceType            string
 	KeyName                 string
 	IamInstanceProfile      string `xml:",omitempty"`

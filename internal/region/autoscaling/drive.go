@@ -89,7 +89,7 @@ func (s *Service) apply(g *group, st step, now time.Time) effect {
 	case doHold:
 		s.hold(g, i, now)
 	case doExpire:
-		s.expire(g, i, st.token)
+		i.expire(st.token)
 	case doProceed:
 		s.proceed(i)
 	case doRegister:

@@ -32,15 +32,15 @@ func (a *action) heartbeat(now time.Time) {
 }
 
 // expire gives the default result to an action whose time is over.
-func (s *Service) expire(g *group, i *instance, token string) {
+func (i *instance) expire(token string) {
 	n := slices.IndexFunc(i.actions, func(a action) bool { return a.token == token })
-	s.complete(g, i, n, i.actions[n].hook.Default, "Heartbeat Timeout")
+	i.complete(n, i.actions[n].hook.Default, "Heartbeat Timeout")
 }
 
 // complete ends the instance's action of that index. CONTINUE leaves other actions of the instance open; ABANDON ends
 // them all, and at launch the instance with them. At termination both let it go on.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/completing-lifecycle-hooks.html
-func (s *Service) complete(g *group, i *instance, n int, result model.HookResult, why string) {
+func (i *instance) complete(n int, result model.HookResult, why string) {
 	token := i.actions[n].token
 	i.actions = slices.Delete(i.actions, n, n+1)
 	if result != model.HookAbandon {
@@ -80,7 +80,7 @@ func (s *Service) deleteHook(g *group, name string) bool {
 			result = model.HookContinue
 		}
 		if n := slices.IndexFunc(i.actions, func(a action) bool { return a.hook.Name == name }); n >= 0 {
-			s.complete(g, i, n, result, "The Lifecycle Hook was deleted")
+			i.complete(n, result, "The Lifecycle Hook was deleted")
 		}
 	}
 	return true

@@ -83,6 +83,6 @@ func UnknownOperation(call Call) *Error {
 	return Errorf("UnknownOperationException", "this region on a laptop has no %s:%s", call.Service, call.Operation)
 }
 
-// ErrCut, returned by an Interceptor, makes the server close the connection
+// ErrCut returned by an Interceptor makes the server close the connection
 // without an answer, whatever has happened before.
 var ErrCut = errors.New("the connection is cut on purpose")
