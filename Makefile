@@ -24,6 +24,7 @@ $(VENV)/ready: test/contract/requirements.txt
 test: build $(VENV)/ready
 	@$(if $(CC_FOUND),,echo 'make test: no C compiler found, running without the race detector')
 	$(GO) test $(RACE) -timeout 10m ./...
+	$(GO) -C examples/hello test ./...
 
 demo: build
 	$(GO) run ./test/demo

@@ -97,5 +97,5 @@ func terminal(ctx context.Context, stderr io.Writer, cause error) error {
 	default:
 		err = fmt.Errorf("it does not run with a wrong configuration; the launch hook %s was completed with ABANDON, so the Auto Scaling group replaces this instance", hook)
 	}
-	return &agent.Terminal{Err: err}
+	return &agent.TerminalError{Err: err}
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,7 +62,11 @@ func (t *Trial) command(ctx context.Context, launched autoscaling.Instance) (mac
 	if err := os.WriteFile(config, []byte(t.configuration(i)), 0o600); err != nil {
 		return machine.Command{}, err
 	}
-	if i.imds, err = t.Region.StartIMDS(ctx, imdsOptions(launched)); err != nil {
+	metadata := imdsOptions(launched)
+	if t.IMDS != nil {
+		t.IMDS(&metadata)
+	}
+	if i.imds, err = t.Region.StartIMDS(ctx, metadata); err != nil {
 		return machine.Command{}, err
 	}
 	t.mu.Lock()
@@ -82,7 +86,6 @@ func (t *Trial) command(ctx context.Context, launched autoscaling.Instance) (mac
 			// The laptop's own configuration and keys are none of the instance's: it has a role.
 			"AWS_CONFIG_FILE=" + os.DevNull,
 			"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
-			"BOOTAGENT_BOOT_ID=" + launched.ID + "-boot",
 			"STATE_DIRECTORY=" + filepath.Join(i.dir, "state"),
 			"RUNTIME_DIRECTORY=" + filepath.Join(i.dir, "run"),
 		},
@@ -113,11 +116,13 @@ func (t *Trial) retire(i *Instance) {
 }
 
 // ports hands out ranges of four below the range that the kernel takes for
-// outgoing connections (32768 and up), so that nothing else comes by.
+// outgoing connections (32768 and up), so that nothing else comes by. The port
+// before a range is listened on for as long as the range is taken: that is how
+// trials, also those of other processes, keep out of each other's way.
 type ports struct {
-	mu    sync.Mutex
-	taken []int
-	next  int
+	mu     sync.Mutex
+	guards map[int]net.Listener // by the first port of the range
+	next   int
 }
 
 const (
@@ -129,21 +134,28 @@ const (
 // take gives a range in which nobody listens. Ranges go round, so that one
 // that was given back rests as long as possible.
 func (p *ports) take() (first, last int, err error) {
+	const step = 1 + rangeSize
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.next == 0 {
-		// Several trials on one laptop begin in different places.
-		p.next = firstPort + os.Getpid()%((lastPort-firstPort)/rangeSize)*rangeSize
+	if p.guards == nil {
+		// Several trials begin in different places.
+		p.guards, p.next = map[int]net.Listener{}, firstPort+rand.N((lastPort-firstPort)/step)*step
 	}
-	for range (lastPort - firstPort) / rangeSize {
-		first = p.next
-		if p.next += rangeSize; p.next >= lastPort {
+	for range (lastPort - firstPort) / step {
+		first = p.next + 1
+		if p.next += step; p.next >= lastPort {
 			p.next = firstPort
 		}
-		if !slices.Contains(p.taken, first) && free(first) {
-			p.taken = append(p.taken, first)
-			return first, first + rangeSize - 1, nil
+		guard, err := listen(first - 1)
+		if err != nil {
+			continue
 		}
+		if !free(first) {
+			_ = guard.Close()
+			continue
+		}
+		p.guards[first] = guard
+		return first, first + rangeSize - 1, nil
 	}
 	return 0, 0, fmt.Errorf("no %d free ports in a row between %d and %d", rangeSize, firstPort, lastPort)
 }
@@ -151,16 +163,31 @@ func (p *ports) take() (first, last int, err error) {
 func (p *ports) give(first int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.taken = slices.DeleteFunc(p.taken, func(n int) bool { return n == first })
+	_ = p.guards[first].Close()
+	delete(p.guards, first)
+}
+
+// close gives back what was not given.
+func (p *ports) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for first, guard := range p.guards {
+		_ = guard.Close()
+		delete(p.guards, first)
+	}
 }
 
 func free(first int) bool {
 	for port := first; port < first+rangeSize; port++ {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := listen(port)
 		if err != nil {
 			return false
 		}
 		_ = l.Close()
 	}
 	return true
+}
+
+func listen(port int) (net.Listener, error) {
+	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }

@@ -63,6 +63,8 @@ type Options struct {
 	OnFailure func(balancer.Failure)
 	// Git wraps the git server, so that a test can cut or stall it; nil leaves it alone.
 	Git func(http.Handler) http.Handler
+	// IMDS may change an instance's metadata service before it opens: its tags, a delay; nil leaves it alone.
+	IMDS func(*imds.Options)
 }
 
 // Trial is a running deployment. Close ends it and leaves nothing behind.
@@ -224,6 +226,7 @@ func (t *Trial) Close() error {
 	if t.Region != nil {
 		errs = append(errs, t.Region.Close())
 	}
+	t.ports.close()
 	return errors.Join(append(errs, removeAll(t.dir))...)
 }
 

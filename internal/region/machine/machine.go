@@ -26,6 +26,10 @@ import (
 // Variable is the environment variable that marks every process of a machine with the instance's id.
 const Variable = "BOOTAGENT_INSTANCE_ID"
 
+// BootVariable is the environment variable that tells the main process which boot of the machine this is. The kernel's
+// own boot id is that of the laptop, which all machines share.
+const BootVariable = "BOOTAGENT_BOOT_ID"
+
 // terminalExit is the exit code by which the main process says that it must not be started again
 // (RestartPreventExitStatus=5 in the agent's systemd unit). The machine itself runs on.
 const terminalExit = 5
@@ -48,7 +52,7 @@ const consoleDeadline = time.Second
 type Command struct {
 	Argv []string // Argv[0] is a path, or looked up in the PATH of the caller
 	Dir  string   // the working directory, "" for the caller's
-	// Env is the whole environment, as KEY=value. Variable is added to it.
+	// Env is the whole environment, as KEY=value. Variable and BootVariable are added to it.
 	Env []string
 	// Output gets what the processes write to standard output and error for as long as the machine lives; nil
 	// discards it. It is written to by one goroutine.
@@ -68,6 +72,7 @@ type Machine struct {
 	stopping bool
 	main     *os.Process // nil between two starts
 	starts   int
+	boots    int // how often it was rebooted
 	ending   sync.Once
 	endErr   error
 	workers  sync.WaitGroup
@@ -129,6 +134,21 @@ func (m *Machine) RestartAgent() error {
 	return nil
 }
 
+// Reboot ends everything on the machine at once, as a power cut does, and starts the main process again on a new boot.
+// What is on its disk stays. It returns when everything of the boot before is gone.
+func (m *Machine) Reboot(ctx context.Context) error {
+	m.mu.Lock() // the main process is not started again while it is held
+	defer m.mu.Unlock()
+	if m.stopping {
+		return fmt.Errorf("reboot instance %s: %w", m.id, errStopping)
+	}
+	m.boots++
+	if err := killAll(ctx, m.id); err != nil {
+		return fmt.Errorf("reboot instance %s: %w", m.id, err)
+	}
+	return nil
+}
+
 // PIDs lists every process that is alive on the machine, in ascending order.
 func (m *Machine) PIDs() ([]int, error) {
 	found, err := processesOf(m.id, func(process) {})
@@ -183,7 +203,7 @@ func (m *Machine) start() (*exec.Cmd, error) {
 	}
 	cmd := exec.Command(m.command.Argv[0], m.command.Argv[1:]...)
 	cmd.Dir = m.command.Dir
-	cmd.Env = append(append([]string{}, m.command.Env...), Variable+"="+m.id)
+	cmd.Env = append(append([]string{}, m.command.Env...), Variable+"="+m.id, fmt.Sprintf("%s=%s-boot-%d", BootVariable, m.id, m.boots))
 	cmd.Stdout, cmd.Stderr = m.console, m.console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
