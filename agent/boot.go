@@ -109,7 +109,7 @@ func (a *Agent) start(ctx context.Context, on scene, s Start) error {
 	if err != nil {
 		return fmt.Errorf("read the app's environment: %w", err)
 	}
-	return a.Runner.Start(ctx, unit.Spec{
+	err = a.Runner.Start(ctx, unit.Spec{
 		Name:        UnitName(a.Rules.App, s.Release.Number, s.Process),
 		Command:     command,
 		Dir:         prepared.Dir,
@@ -118,6 +118,11 @@ func (a *Agent) start(ctx context.Context, on scene, s Start) error {
 		Process:     s.Process,
 		Port:        s.Port,
 	})
+	var unfit *unit.CommandError
+	if errors.As(err, &unfit) {
+		return &deploy.RevisionError{Phase: "start", Err: err}
+	}
+	return err
 }
 
 // deregister takes a port out of the balancer.

@@ -43,6 +43,7 @@ func (a *Agent) drain(ctx context.Context, on scene, s Drain) error {
 		delay = max(delay, time.Duration(g.DeregistrationDelay)*time.Second)
 	}
 	state := drainState{atLeast: a.DrainMin, atMost: max(a.DrainMin, delay)}
+	began := a.Now()
 	ticker := time.NewTicker(drainSample)
 	defer ticker.Stop()
 	for {
@@ -50,7 +51,9 @@ func (a *Agent) drain(ctx context.Context, on scene, s Drain) error {
 		if err != nil {
 			return fmt.Errorf("count the connections to port %d: %w", s.Port, err)
 		}
-		if state.sample(a.Now().Sub(since), connections) {
+		// since may be of another agent's life and so of the wall clock, which may have been set back meanwhile.
+		now := a.Now()
+		if state.sample(max(now.Sub(since), now.Sub(began)), connections) {
 			return nil
 		}
 		select {

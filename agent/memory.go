@@ -72,6 +72,7 @@ type PortUse struct {
 }
 
 const (
+	longest     = time.Minute     // between two tries
 	maxFailed   = 50              // failed revisions kept; the oldest is forgotten first
 	maxResolved = 120             // SSM keeps 100 versions of a parameter
 	calm        = 5 * time.Minute // without a crash, and the count starts again
@@ -215,7 +216,7 @@ func (m Memory) condemn(port int, rel model.Release, cause string, now time.Time
 	return m
 }
 
-// again is the next try of something that failed: at once, then after 1 s, 2 s, 4 s … 60 s.
+// again is the next try of something that failed: at once, then after 1 s, 2 s, 4 s … longest.
 // The first retry is not delayed because most failures are gone at the second look.
 func (r Retry) again(cause string, now time.Time) Retry {
 	if r.Count > 0 && now.Sub(r.At) > calm+r.NotBefore.Sub(r.At) {
@@ -223,9 +224,16 @@ func (r Retry) again(cause string, now time.Time) Retry {
 	}
 	delay := time.Duration(0)
 	if r.Count > 0 {
-		delay = min(time.Second<<min(r.Count-1, 10), time.Minute)
+		delay = min(time.Second<<min(r.Count-1, 10), longest)
 	}
 	return Retry{Count: r.Count + 1, Cause: cause, At: now, NotBefore: now.Add(delay)}
+}
+
+// waits says whether the time for another try has not come. A time further
+// away than any delay was written before the clock was set back.
+func (r Retry) waits(now time.Time) bool {
+	wait := r.NotBefore.Sub(now)
+	return wait > 0 && wait <= longest
 }
 
 // Outcome is how a step ended.

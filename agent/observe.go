@@ -22,10 +22,13 @@ func (a *Agent) observe(life context.Context, w *world) {
 		w.observed.Units = units
 		forgetIncarnations(w)
 	}
-	listening, err := a.Sockets.Listening()
-	a.problem(w, "sockets", err)
-	if err == nil {
-		w.observed.Listening = listening
+	// Ports matter only where something is to be started, and the kernel's table of sockets can be long.
+	if !w.memory.Serving || w.memory.Port == 0 || goal(w.desired, w.memory).Number != w.memory.InService.Number {
+		listening, err := a.Sockets.Listening()
+		a.problem(w, "sockets", err)
+		if err == nil {
+			w.observed.Listening = listening
+		}
 	}
 	if w.stale {
 		prepared, err := a.Preparer.Prepared(ctx)

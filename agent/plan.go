@@ -45,7 +45,7 @@ type plan struct {
 
 // do asks for a step, unless it failed a moment ago and its time has not come.
 func (p *plan) do(s Step) {
-	if !p.now.Before(p.Retries[s.String()].NotBefore) {
+	if !p.Retries[s.String()].waits(p.now) {
 		p.steps = append(p.steps, s)
 	}
 }
@@ -103,7 +103,7 @@ func (p *plan) start(rel model.Release, process string) {
 
 // restarting says whether the release in service crashed a moment ago and waits before its next start.
 func (p *plan) restarting(rel model.Release, process string) bool {
-	return rel.Number == p.InService.Number && p.now.Before(p.Crashes[process].NotBefore)
+	return rel.Number == p.InService.Number && p.Crashes[process].waits(p.now)
 }
 
 // freePort is a port of the range that no unit has, where nobody listens and
@@ -165,7 +165,7 @@ const Unhealthy = "the app in service has been failing its checks"
 func (p *plan) serves(rel model.Release, u unit.Status) bool {
 	if p.Rules.Balanced {
 		if !p.TargetsKnown {
-			return false
+			return p.serving(rel, u)
 		}
 		t := p.Targets[u.Port]
 		if !t.Everywhere {

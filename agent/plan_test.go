@@ -45,6 +45,9 @@ func scenery(options ...is) (Observed, Desired, Memory) {
 func newest(r model.Release) is { return func(_ *Observed, d *Desired, _ *Memory) { d.Newest = r } }
 func stable(r model.Release) is { return func(_ *Observed, d *Desired, _ *Memory) { d.Stable = r } }
 func unread() is                { return func(_ *Observed, d *Desired, _ *Memory) { d.Known = false } }
+func balancerUnread() is {
+	return func(o *Observed, _ *Desired, _ *Memory) { o.TargetsKnown = false }
+}
 func unbalanced() is {
 	return func(_ *Observed, d *Desired, _ *Memory) { d.Rules.Balanced = false }
 }
@@ -169,6 +172,7 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		}), nil},
 		{"a fetch that failed a moment ago waits", []is{newest(one), retry(Prepare{one}, time.Second)}, nil},
 		{"and is tried again when its time has come", []is{newest(one), retry(Prepare{one}, 0)}, []Step{Prepare{one}}},
+		{"a clock that was set back since delays nothing", []is{newest(one), retry(Prepare{one}, time.Hour)}, []Step{Prepare{one}}},
 
 		// The way into service.
 		{"what is prepared is started on the first port", []is{newest(one), prepared(one)}, []Step{Start{one, web, 8080}}},
@@ -181,7 +185,7 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"what ended is checked as well, to say how", []is{newest(one), prepared(one), exited(one, 8080)}, []Step{Check{one, w1, 0, 8080}}},
 		{"another incarnation's pass does not count", []is{newest(one), prepared(one), running(one, web, 8080, 7), passed(one, 8080)}, []Step{Check{one, w1, 7, 8080}}},
 		{"what passed is registered", []is{newest(one), prepared(one), runs(one, 8080), passed(one, 8080)}, []Step{Register{one, 8080}}},
-		{"but not before the balancer was looked at", []is{newest(one), prepared(one), runs(one, 8080), passed(one, 8080), func(o *Observed, _ *Desired, _ *Memory) { o.TargetsKnown = false }}, nil},
+		{"but not before the balancer was looked at", []is{newest(one), prepared(one), runs(one, 8080), passed(one, 8080), balancerUnread()}, nil},
 		{"in every group", []is{newest(one), prepared(one), runs(one, 8080), passed(one, 8080), target(8080, Target{Registered: true}), used(one, 8080, PortUse{})}, []Step{Register{one, 8080}}},
 		{"what is registered waits for the balancer", []is{newest(one), prepared(one), runs(one, 8080), passed(one, 8080), target(8080, initialTarget), used(one, 8080, PortUse{})}, []Step{AwaitBalancer{one, 8080}}},
 		{"what the balancer finds healthy is promoted", []is{newest(one), prepared(one), runs(one, 8080), passed(one, 8080), target(8080, initialTarget.healthy()), used(one, 8080, PortUse{})}, []Step{Promote{one, 8080}}},
@@ -225,6 +229,7 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 
 		// After a restart of the agent, and after a reboot.
 		{"a restarted agent checks what it adopts", []is{unread(), inService(one, 8080), runs(one, 8080), worker(one)}, []Step{Check{one, w1, 8180, 8080}}},
+		{"a worker is started again although the balancer can't be asked", []is{newest(one), inService(one, 8080), runs(one, 8080), passed(one, 8080), balancerUnread()}, []Step{Start{one, "worker", 0}}},
 		{"a boot starts the release on disk before anything is read", []is{unread(), served(one), prepared(one)}, []Step{Start{one, web, 8080}}},
 		{"but does not register it yet", []is{unread(), served(one), prepared(one), runs(one, 8080), passed(one, 8080)}, nil},
 		{"it is registered once it is known to be wanted", []is{newest(one), served(one), prepared(one), runs(one, 8080), passed(one, 8080)}, []Step{Register{one, 8080}}},
