@@ -81,7 +81,7 @@ func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) 
 		if outcome.learn != nil {
 			outcome.learn(w)
 		}
-	case isRevision(outcome.Err), w.memory.Retries[act.step.String()].Cause != outcome.Err.Error():
+	case isRevision(outcome.Err), !same(w.memory.Retries[act.step.String()].Cause, outcome.Err.Error()):
 		log.Error("failed", took, zap.Error(outcome.Err))
 	default: // what fails the same way again is not news
 		log.Debug("failed again", took, zap.Error(outcome.Err))

@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"regexp"
 	"sync"
 	"time"
 
@@ -165,7 +166,8 @@ func (a *Agent) recall() *world {
 func (a *Agent) turn(ctx context.Context, w *world) {
 	a.observe(ctx, w)
 	now := a.Now()
-	a.remember(w, w.memory.Seen(w.desired, w.observed, now))
+	m := w.memory.Seen(w.desired, w.observed, now)
+	a.remember(w, m.Forget(wanted(w.observed, w.desired, m, now), w.desired))
 	a.reconcile(ctx, w, Plan(w.observed, w.desired, w.memory, now))
 	a.publish(w, now)
 }
@@ -215,11 +217,18 @@ func (a *Agent) problem(w *world, subject string, err error) {
 		}
 		return
 	}
-	if w.problems[subject] != err.Error() {
-		w.problems[subject] = err.Error()
+	if !same(w.problems[subject], err.Error()) {
 		a.Log.Warn("problem", zap.String("subject", subject), zap.Error(err))
 	}
+	w.problems[subject] = err.Error()
 }
+
+// same says whether two texts tell of the same failure: each request to AWS has an id of its own.
+func same(one, other string) bool {
+	return requestID.ReplaceAllLiteralString(one, "") == requestID.ReplaceAllLiteralString(other, "")
+}
+
+var requestID = regexp.MustCompile(` \(request [^()]*\)`)
 
 // TerminalError is an error that starting the agent again can't mend: exit code 5.
 type TerminalError struct{ Err error }

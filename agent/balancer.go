@@ -54,6 +54,8 @@ func (a *Agent) awaitBalancer(ctx context.Context, on scene, s AwaitBalancer) er
 	for {
 		health, err := a.Balancer.Health(ctx, on.id.InstanceID, []int{s.Port})
 		switch {
+		case errors.Is(err, model.ErrConfiguration):
+			return err // a person has to change something, and must not have to wait to be told
 		case err != nil && ctx.Err() == nil:
 			last = err
 		case err == nil && targetsOf(health)[s.Port].Healthy:

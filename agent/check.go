@@ -81,13 +81,14 @@ func (a *Agent) alive(ctx context.Context, s Check) error {
 
 // listens says whether the unit itself listens on its port.
 func (a *Agent) listens(ctx context.Context, s Check) error {
-	sockets, err := a.Runner.Sockets(ctx, s.Unit)
-	if err != nil {
-		return fmt.Errorf("see what %s listens on: %w", s.Unit, err)
-	}
+	// Who listens at all is seen first: an app that begins to listen between the two looks is no stranger to itself.
 	listening, err := a.Sockets.Listening()
 	if err != nil {
 		return fmt.Errorf("see who listens on port %d: %w", s.Port, err)
+	}
+	sockets, err := a.Runner.Sockets(ctx, s.Unit)
+	if err != nil {
+		return fmt.Errorf("see what %s listens on: %w", s.Unit, err)
 	}
 	return health.DiagnoseSockets(s.Port, sockets, listening[s.Port] && !sockets.Owned)
 }

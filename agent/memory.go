@@ -109,6 +109,25 @@ func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
 	return m
 }
 
+// Forget drops the tries of steps that are not wanted any more: a ref that was
+// mistyped stands in nobody's way once another was put. Until the parameter was
+// read nobody knows what is wanted.
+func (m Memory) Forget(wanted []Step, d Desired) Memory {
+	if !d.Known || len(m.Retries) == 0 {
+		return m
+	}
+	steps := make(map[string]bool, len(wanted))
+	for _, s := range wanted {
+		steps[s.String()] = true
+	}
+	for step := range m.Retries {
+		if !steps[step] {
+			m.Retries = without(m.Retries, step)
+		}
+	}
+	return m
+}
+
 // Before gives the memory as it must be on disk before the step is taken:
 // whatever would be forgotten if the agent died in the middle of it.
 func (m Memory) Before(step Step) Memory {

@@ -32,6 +32,12 @@ func Plan(o Observed, d Desired, m Memory, now time.Time) []Step {
 	return p.steps
 }
 
+// wanted is Plan with the steps that wait for their next try.
+func wanted(o Observed, d Desired, m Memory, now time.Time) []Step {
+	m.Retries = nil
+	return Plan(o, d, m, now)
+}
+
 // plan is one call of Plan.
 type plan struct {
 	Observed

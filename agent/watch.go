@@ -207,6 +207,11 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 	}
 	heart <- m
 	if err := a.mismatch(m); err != nil {
+		if m.Lifecycle == model.LifecyclePending {
+			return 0, err // the launch hook opens in a moment, and must be completed
+		}
+		// Told before the hook is completed, which ends the instance, and its log with it.
+		a.Log.Error("this configuration does not fit the Auto Scaling group; the agent ends", zap.Error(err))
 		if m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" {
 			err = errors.Join(err, a.Group.Complete(ctx, m, id.InstanceID, model.HookAbandon))
 		}

@@ -83,7 +83,7 @@ func (e *Error) Error() string {
 	if e.Passed > 0 {
 		fmt.Fprintf(&b, "; %d of %d in a row passed", e.Passed, e.Needed)
 	}
-	if e.Last != nil {
+	if e.tells() {
 		fmt.Fprintf(&b, "; the last failure: %v", e.Last)
 	}
 	if len(e.Output) > 0 {
@@ -93,6 +93,12 @@ func (e *Error) Error() string {
 		}
 	}
 	return b.String()
+}
+
+// tells says whether the last failure says more than the cause: it may be the same sentence, or, where the app
+// was well when it ended, one from before it was.
+func (e *Error) tells() bool {
+	return e.Last != nil && e.Last.Error() != e.Cause.Error() && (e.Passed == 0 || errors.Is(e.Cause, ErrDeadline))
 }
 
 // Unwrap gives the cause and the last probe's error.

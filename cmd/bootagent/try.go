@@ -54,6 +54,9 @@ func (o tryOptions) run(ctx context.Context, stdout io.Writer) (err error) {
 	if o.instances < 1 || o.instances > 20 {
 		return &usageError{fmt.Errorf("--instances is %d, and a laptop takes 1 to 20", o.instances)}
 	}
+	if _, err := trial.ListenPort(o.listen); err != nil {
+		return &usageError{fmt.Errorf("--listen: %w", err)}
+	}
 	dir, err := filepath.Abs(o.dir)
 	if err != nil {
 		return err

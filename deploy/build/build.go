@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -78,6 +77,7 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 	closed := log.close()
 	var exit *unit.ExitError
 	var timeout *timeoutError
+	var command *unit.CommandError
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -87,7 +87,7 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 		return nil
 	case errors.As(context.Cause(limited), &timeout):
 		return &Error{Err: timeout, Output: log.last(lastLines), Log: j.Log}
-	case errors.As(err, &exit), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+	case errors.As(err, &exit), errors.As(err, &command):
 		return &Error{Err: err, Output: log.last(lastLines), Log: j.Log}
 	}
 	return fmt.Errorf("run the build: %w", err)

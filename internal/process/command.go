@@ -52,7 +52,7 @@ func prepare(s unit.Spec) (command, error) {
 	}
 	path, err := find(s.Command[0], s.Dir, environment)
 	if err != nil {
-		return command{}, err
+		return command{}, &unit.CommandError{Err: err}
 	}
 	credential, err := credentialOf(s.User)
 	if err != nil {
@@ -145,9 +145,9 @@ func executable(path string) error {
 func (c command) explain(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOEXEC):
-		return fmt.Errorf("%s is neither a program for this machine nor a script with a #! line: %w", c.path, err)
+		return &unit.CommandError{Err: fmt.Errorf("%s is neither a program for this machine nor a script with a #! line: %w", c.path, err)}
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s is there, but the interpreter in its #! line, or its dynamic loader, is not: %w", c.path, err)
+		return &unit.CommandError{Err: fmt.Errorf("%s is there, but the interpreter in its #! line, or its dynamic loader, is not: %w", c.path, err)}
 	}
 	return err
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -41,14 +43,26 @@ func (t *Trial) PutCommand(value string) string {
 
 // Head is the commit that is checked out in a repository, and the branch it is on, "" for none.
 func Head(ctx context.Context, dir string) (sha, branch string, err error) {
-	out, err := git(ctx, dir, "rev-parse", "--verify", "HEAD^{commit}")
-	if err != nil {
-		return "", "", fmt.Errorf("%s has no commit that could be released: commit the app first (%w)", dir, err)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return "", "", fmt.Errorf("there is no such directory as %s", dir)
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		return "", "", fmt.Errorf("git is needed, and is not installed: %w", err)
+	}
+	above, err := git(ctx, dir, "rev-parse", "--show-cdup")
+	switch {
+	case err != nil:
+		return "", "", fmt.Errorf("%s is no git repository that can be read: run `git init` in it and commit the app, or name another directory (%w)", dir, err)
+	case above != "":
+		return "", "", fmt.Errorf("%s is a directory of the repository in %s, and a repository is deployed as a whole: name that", dir, filepath.Join(dir, above))
+	}
+	if sha, err = git(ctx, dir, "rev-parse", "--quiet", "--verify", "HEAD^{commit}"); err != nil {
+		return "", "", fmt.Errorf("the repository in %s has no commit, and only what is committed is deployed: commit the app first", dir)
 	}
 	if branch, err = git(ctx, dir, "symbolic-ref", "--short", "--quiet", "HEAD"); err != nil {
 		branch = "" // a detached HEAD
 	}
-	return out, branch, nil
+	return sha, branch, nil
 }
 
 func git(ctx context.Context, dir string, args ...string) (string, error) {

@@ -117,7 +117,7 @@ func Start(ctx context.Context, o Options) (t *Trial, err error) {
 	t.Balancer = elbv2.New(elbv2.Options{
 		Region: awsRegion, Instances: t, Propagation: elbv2.ALB().Scale(Scale), Balancer: balancer.Options{OnFailure: o.OnFailure},
 	})
-	t.Groups = autoscaling.New(autoscaling.Options{Launcher: t.Machines, Region: awsRegion, OnTransition: t.transition})
+	t.Groups = autoscaling.New(autoscaling.Options{Launcher: t.Machines, Traffic: t.Balancer, Region: awsRegion, OnTransition: t.transition})
 	t.Region.Handle(elbv2.SigningName, elbv2.Namespace, t.Balancer)
 	t.Region.Handle(autoscaling.Name, autoscaling.Namespace, t.Groups)
 	return t, t.serveApp()
@@ -146,12 +146,9 @@ func (t *Trial) serveGit(ctx context.Context) error {
 
 // serveApp makes the target group, the load balancer and its listener.
 func (t *Trial) serveApp() (err error) {
-	host, port, err := splitAddr(t.Listen)
+	port, err := ListenPort(t.Listen)
 	if err != nil {
 		return err
-	}
-	if host != "127.0.0.1" {
-		return fmt.Errorf("the balancer listens on 127.0.0.1 alone, not on %q", host)
 	}
 	check := t.Check
 	check.Interval, check.Timeout = HealthInterval, HealthInterval/2
@@ -246,15 +243,16 @@ func removeAll(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-func splitAddr(addr string) (host string, port int, err error) {
+// ListenPort gives the port of the balancer's address, which is on 127.0.0.1: what is tried out is nobody else's.
+func ListenPort(addr string) (int, error) {
 	a, err := net.ResolveTCPAddr("tcp", addr)
-	if err != nil {
-		return "", 0, fmt.Errorf("%q is not an address to listen on, such as 127.0.0.1:8000: %w", addr, err)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%q is not an address to listen on, such as 127.0.0.1:8000: %w", addr, err)
+	case a.IP != nil && a.IP.String() != "127.0.0.1":
+		return 0, fmt.Errorf("the balancer listens on 127.0.0.1 alone, not on %s", a.IP)
 	}
-	if a.IP == nil {
-		return "127.0.0.1", a.Port, nil
-	}
-	return a.IP.String(), a.Port, nil
+	return a.Port, nil
 }
 
 var _ elbv2.Instances = (*Trial)(nil)

@@ -31,6 +31,15 @@ type Spec struct {
 	// Background gives the unit low CPU and I/O weight and makes it the first to be killed when memory runs out:
 	// for builds, which must not take anything from the app that serves.
 	Background bool
+	// Writable, where it is not nil, makes the file system read-only for the unit, but for these directories (absolute,
+	// and there) and a /tmp of its own. With nil the unit may write what its user may.
+	Writable []string
+	// Metadata lets the unit reach the instance metadata service, and there the instance's credentials.
+	Metadata bool
+	// StopTimeout is how long the machine's shutdown gives the unit between SIGTERM and SIGKILL; 0 is 10 seconds. (Stop
+	// is told its own grace.)
+	StopTimeout time.Duration
+	// Child processes have neither of the last three: see the package internal/process.
 
 	// What follows says whose unit this is. An adapter keeps it, so that List
 	// gives it back to an agent that was started anew.
@@ -123,3 +132,10 @@ func (e *ExitError) Error() string {
 	}
 	return fmt.Sprintf("%s exited with code %d", e.Name, e.ExitCode)
 }
+
+// CommandError is what Start and Run return for a command that can't be executed: it is not there, or no program, or
+// may not be executed. The fault lies in the command: another try gives the same.
+type CommandError struct{ Err error }
+
+func (e *CommandError) Error() string { return e.Err.Error() }
+func (e *CommandError) Unwrap() error { return e.Err }

@@ -88,6 +88,8 @@ func startMoto() (endpoint string, stop func(), err error) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, interpreter, "-c", motoProgram, "-H", host, "-p", port)
+	// Without its catalogue of machine images a reset takes 15 ms of a processor, not 120.
+	cmd.Env = append(os.Environ(), "MOTO_EC2_LOAD_DEFAULT_AMIS=false")
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
 	stdin, err := cmd.StdinPipe()

@@ -47,6 +47,8 @@ func TestLaunchHookTimesOutAfterAnHourAndTheInstanceIsReplaced(t *testing.T) {
 	})
 }
 
+// A hook whose default result is CONTINUE lets the instance go on when its time is over.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
 func TestDefaultResultContinuePutsTheInstanceInService(t *testing.T) {
 	t.Parallel()
 	inBubble(t, Options{Launcher: &farm{}}, func(t *testing.T, s *Service) {
@@ -188,6 +190,9 @@ func TestTerminationHookHoldsTheMachine(t *testing.T) {
 	}
 }
 
+// "If there are any outstanding lifecycle actions, they are completed first
+// (ABANDON for launching instances, CONTINUE for terminating instances)."
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DeleteLifecycleHook.html
 func TestDeletingAHookCompletesWhatWaitsForIt(t *testing.T) {
 	t.Parallel()
 	inBubble(t, Options{Launcher: &farm{}}, func(t *testing.T, s *Service) {

@@ -157,6 +157,8 @@ func TestSDKInstanceGoesThroughItsLaunchHookIntoService(t *testing.T) {
 	}
 }
 
+// ABANDON at launch terminates the instance, and the group launches another one.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/completing-lifecycle-hooks.html
 func TestSDKAbandonedLaunchIsReplaced(t *testing.T) {
 	t.Parallel()
 	l := newLaptop(t)
@@ -184,6 +186,8 @@ func TestSDKAbandonedLaunchIsReplaced(t *testing.T) {
 	}
 }
 
+// An instance that EC2 says is terminated is unhealthy at once, and replaced.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-checks-overview.html
 func TestSDKKilledMachineIsReplaced(t *testing.T) {
 	t.Parallel()
 	l := newLaptop(t)

@@ -72,6 +72,8 @@ func only(t *testing.T, s *Service) InstanceStatus {
 	return list[0]
 }
 
+// The grace period does not hold for an instance that is not running any more.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-check-grace-period.html
 func TestADeadMachineIsReplacedEvenInPendingWait(t *testing.T) {
 	t.Parallel()
 	f := &farm{}
@@ -154,6 +156,8 @@ func TestSetInstanceHealthRespectsTheGracePeriodUnlessToldNotTo(t *testing.T) {
 	})
 }
 
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-check-grace-period.html
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeLoadBalancerTargetGroups.html
 func TestELBHealthReplacesAfterTheGracePeriodOnlyOnceATargetGroupHadAHealthyInstance(t *testing.T) {
 	t.Parallel()
 	traffic := &fakeTraffic{groups: map[string]bool{"tg": true}, sick: map[string]bool{}}
@@ -185,6 +189,9 @@ func TestELBHealthReplacesAfterTheGracePeriodOnlyOnceATargetGroupHadAHealthyInst
 	})
 }
 
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html
+// Out of standby an instance goes by way of Pending, but not through the hooks:
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
 func TestStandbyLeavesTheTargetGroupAndComesBackWithoutAHook(t *testing.T) {
 	t.Parallel()
 	traffic := &fakeTraffic{groups: map[string]bool{"tg": true}, delay: time.Minute}
@@ -221,6 +228,8 @@ func TestStandbyLeavesTheTargetGroupAndComesBackWithoutAHook(t *testing.T) {
 	}
 }
 
+// Where the desired capacity is not decremented, another instance is launched in the place of the one on standby.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html
 func TestStandbyWithoutDecrementIsReplaced(t *testing.T) {
 	t.Parallel()
 	inBubble(t, Options{Launcher: &farm{}}, func(t *testing.T, s *Service) {
@@ -239,6 +248,7 @@ func TestStandbyWithoutDecrementIsReplaced(t *testing.T) {
 	})
 }
 
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DeleteAutoScalingGroup.html
 func TestForceDeleteEndsEverything(t *testing.T) {
 	t.Parallel()
 	f := &farm{}

@@ -138,6 +138,7 @@ func TestRequestsInFlightOnADrainingTargetFinish(t *testing.T) {
 
 // "HTTP 502: The deregistration delay period elapsed for a request being
 // handled by a target that was deregistered."
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-502-issues
 func TestTheEndOfTheDelayCutsWhatIsStillInFlight(t *testing.T) {
 	t.Parallel()
 	f := serve(t, Options{}, GroupOptions{})
@@ -187,6 +188,8 @@ func TestTheEndOfTheDelayCutsWhatIsStillInFlight(t *testing.T) {
 	}
 }
 
+// HTTP 460: the client closed the connection before the idle timeout.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-460-issues
 func TestAClientThatGoesAwayCancelsTheRequest(t *testing.T) {
 	t.Parallel()
 	f := serve(t, Options{}, GroupOptions{})

@@ -97,6 +97,7 @@ func TestTheBalancersOwnErrors(t *testing.T) {
 // balancer answer 502 ("The target closed the connection with a TCP RST or a
 // TCP FIN while the load balancer had an outstanding request to the target"),
 // and never makes it send a request twice.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-502-issues
 func TestARaceWithKeepAliveClosesNeverRetries(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

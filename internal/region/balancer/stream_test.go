@@ -250,6 +250,7 @@ func TestAnUploadThatIsRefusedEarlyGetsItsAnswer(t *testing.T) {
 }
 
 // "HTTP 408: The client did not send data before the idle timeout period expired."
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-408-issues
 func TestAClientThatStopsUploadingGets408(t *testing.T) {
 	t.Parallel()
 	f := serve(t, Options{IdleTimeout: 300 * time.Millisecond}, GroupOptions{})

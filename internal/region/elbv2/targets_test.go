@@ -132,6 +132,9 @@ func TestOneInstanceStandsSeveralTimesWithDifferentPorts(t *testing.T) {
 	})
 }
 
+// "When the target is ready to receive requests, you can register it with the target group again"; only ip
+// targets must wait for the end of the delay.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-register-targets.html
 func TestADrainingTargetComesBack(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.listener(t)
@@ -156,6 +159,9 @@ func TestADrainingTargetComesBack(t *testing.T) {
 	})
 }
 
+// Target.NotInUse, ResourceInUse:
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteTargetGroup.html
 func TestAGroupIsInUseWhileItHasAListener(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.register(t, "i-1", 0)
@@ -184,6 +190,7 @@ func TestAGroupIsInUseWhileItHasAListener(t *testing.T) {
 	})
 }
 
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-register-targets.html
 func TestATerminatedInstancesTargetsGo(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.listener(t)
@@ -202,6 +209,7 @@ func TestATerminatedInstancesTargetsGo(t *testing.T) {
 	})
 }
 
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/attach-load-balancer-asg.html
 func TestWhatAutoScalingSees(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		l.listener(t)
@@ -255,6 +263,7 @@ func TestNewCheckSettingsCountAtOnce(t *testing.T) {
 	})
 }
 
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
 func TestATargetGroupHoldsAThousandTargets(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		var keys []targetKey

@@ -137,6 +137,8 @@ func TestAHandoverUnderLoadLosesNothing(t *testing.T) {
 	t.Logf("%d requests", total.Load())
 }
 
+// A draining target gets no new request; those in flight may finish within the delay.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay
 func TestADeregisteredTargetIsLeftInPeaceDuringItsDelay(t *testing.T) {
 	t.Parallel()
 	s := New(Options{Instances: instances("i-1")}) // with nodes that know at once
@@ -175,6 +177,8 @@ func TestADeregisteredTargetIsLeftInPeaceDuringItsDelay(t *testing.T) {
 	}
 }
 
+// HTTP 502, the target closed the connection while a request was in flight:
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-502-issues
 func TestRequestsToATerminatedInstanceAreCut(t *testing.T) {
 	t.Parallel()
 	s := New(Options{Instances: instances("i-1")})
@@ -218,6 +222,8 @@ func TestRequestsToATerminatedInstanceAreCut(t *testing.T) {
 	}
 }
 
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-502-issues
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
 func TestAKilledTargetIsFoundOutAndItsRequestsFail(t *testing.T) {
 	t.Parallel()
 	s := New(Options{Instances: instances("i-1")})

@@ -72,7 +72,9 @@ type Machine struct {
 	stopping bool
 	main     *os.Process // nil between two starts
 	starts   int
-	boots    int // how often it was rebooted
+	boots    int           // how often it was rebooted
+	boot     chan struct{} // closed at the end of this boot
+	mainBoot chan struct{} // the boot on which the main process was started last
 	ending   sync.Once
 	endErr   error
 	workers  sync.WaitGroup
@@ -87,7 +89,10 @@ func Start(id string, command Command) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start instance %s: make its console: %w", id, err)
 	}
-	m := &Machine{id: id, command: command, console: write, reader: read, stop: make(chan struct{}), done: make(chan struct{})}
+	m := &Machine{
+		id: id, command: command, console: write, reader: read,
+		stop: make(chan struct{}), done: make(chan struct{}), boot: make(chan struct{}),
+	}
 	cmd, err := m.start()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start instance %s: %w", id, err), read.Close(), write.Close())
@@ -143,6 +148,8 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		return fmt.Errorf("reboot instance %s: %w", m.id, errStopping)
 	}
 	m.boots++
+	close(m.boot)
+	m.boot = make(chan struct{})
 	if err := killAll(ctx, m.id); err != nil {
 		return fmt.Errorf("reboot instance %s: %w", m.id, err)
 	}
@@ -209,7 +216,7 @@ func (m *Machine) start() (*exec.Cmd, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	m.main = cmd.Process
+	m.main, m.mainBoot = cmd.Process, m.boot
 	m.starts++
 	return cmd, nil
 }
@@ -220,13 +227,14 @@ var errStopping = errors.New("the machine is being switched off")
 func (m *Machine) supervise(cmd *exec.Cmd) {
 	delay := restartDelay
 	for {
-		code := -1
+		code, boot := -1, (chan struct{})(nil)
 		if cmd != nil {
 			began := time.Now()
 			_ = cmd.Wait() // the exit code says all there is to know
 			code = cmd.ProcessState.ExitCode()
 			m.mu.Lock()
 			m.main = nil
+			boot = m.mainBoot
 			m.mu.Unlock()
 			if time.Since(began) >= steadyAfter {
 				delay = restartDelay
@@ -234,8 +242,11 @@ func (m *Machine) supervise(cmd *exec.Cmd) {
 		}
 		if code == terminalExit {
 			m.say("%s: the main process exited with code %d and is not started again", m.id, code)
-			<-m.stop
-			return
+			select {
+			case <-m.stop:
+				return
+			case <-boot: // on the next boot it is
+			}
 		}
 		select {
 		case <-m.stop:

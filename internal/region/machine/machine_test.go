@@ -216,6 +216,41 @@ func TestAnAgentThatExitsIsStartedAgainExceptWithCodeFive(t *testing.T) {
 	gone(t, m)
 }
 
+func TestARebootEndsEverythingAndStartsTheMainProcessOnAnotherBoot(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"sleep 600", "exit 5"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			var out console
+			m := shell(t, `setsid sleep 600 & echo "boot $BOOTAGENT_BOOT_ID $$"; `+end, &out)
+			until(t, "the first boot", func() bool { return strings.Contains(out.String(), "boot "+m.ID()+"-boot-0 ") })
+			until(t, "its daemon", func() bool { found, err := m.PIDs(); return err == nil && len(found) > 0 })
+			before, err := m.PIDs()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Reboot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the second boot", func() bool { return strings.Contains(out.String(), "boot "+m.ID()+"-boot-1 ") })
+			after, err := m.PIDs()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, pid := range before {
+				if slices.Contains(after, pid) {
+					t.Errorf("process %d outlived the reboot", pid)
+				}
+			}
+			select {
+			case <-m.Done():
+				t.Error("the reboot ended the machine")
+			default:
+			}
+		})
+	}
+}
+
 func TestOutputGoesToTheConsoleAlsoOfWhatOutlivesTheAgent(t *testing.T) {
 	t.Parallel()
 	out := &console{}

@@ -130,6 +130,10 @@ func startFails(t *testing.T, b *bench) {
 				t.Errorf("%s: the error does not name %s: %v", name, want, err)
 			}
 		}
+		var command *unit.CommandError
+		if unfit := strings.HasPrefix(name, "missing pro") || name == "missing command"; errors.As(err, &command) != unfit {
+			t.Errorf("%s: is it a *unit.CommandError? %t: %v", name, !unfit, err)
+		}
 		if strings.Contains(err.Error(), "tell-nobody") {
 			t.Errorf("%s: the error tells a secret: %v", name, err)
 		}
