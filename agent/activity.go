@@ -29,13 +29,28 @@ func (a *Agent) reconcile(ctx context.Context, w *world, steps []Step) {
 		}
 	}
 	for _, step := range steps {
-		if _, inFlight := w.doing[step]; inFlight {
+		if _, inFlight := w.doing[step]; inFlight || w.ending(step, steps) {
 			continue
 		}
 		if a.remember(w, w.memory.Before(step)) {
 			a.begin(ctx, w, step)
 		}
 	}
+}
+
+// ending says whether a step that is not planned any more, of the same
+// release or port, is still in flight: its effect may yet come, and what is to
+// be done next is only known once it is remembered.
+func (w *world) ending(next Step, planned []Step) bool {
+	for step := range w.doing {
+		if slices.Contains(planned, step) {
+			continue
+		}
+		if step.For().Number == next.For().Number || portOf(step) != 0 && portOf(step) == portOf(next) {
+			return true
+		}
+	}
+	return false
 }
 
 // begin takes a step in a goroutine of its own and hands its outcome to the loop.
@@ -75,6 +90,7 @@ func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) 
 	switch {
 	case errors.Is(outcome.Err, errCancelled):
 		log.Info("cancelled", took)
+		a.doubt(w, act.step, now)
 		return
 	case outcome.Err == nil:
 		log.Info("done", took)
@@ -87,6 +103,16 @@ func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) 
 		log.Debug("failed again", took, zap.Error(outcome.Err))
 	}
 	a.remember(w, w.memory.After(act.step, outcome.Outcome, now))
+}
+
+// doubt has the targets read again before anything is decided on them: a step
+// that was cancelled may have changed them all the same.
+func (a *Agent) doubt(w *world, step Step, now time.Time) {
+	switch step.(type) {
+	case Register, Deregister:
+		w.moved, w.observed.TargetsKnown = now, false
+		a.nudge("targets")
+	}
 }
 
 // remember writes the memory to disk if it changed, and says whether it is

@@ -61,7 +61,7 @@ func (a *Agent) awaitBalancer(ctx context.Context, on scene, s AwaitBalancer) er
 		case err == nil && targetsOf(health)[s.Port].Healthy:
 			return nil
 		case err == nil:
-			last = &deploy.RevisionError{Phase: "balancer", Err: unhealthy(health, s.Port)}
+			last = unhealthy(health, s.Port)
 		}
 		select {
 		case <-ctx.Done():
@@ -90,7 +90,11 @@ func unhealthy(health []model.TargetHealth, port int) error {
 		if reason == "" {
 			reason = h.Reason
 		}
-		return fmt.Errorf("the balancer says of port %d in %s: %s (%s)", port, h.Group, h.State, reason)
+		err := fmt.Errorf("the balancer says of port %d in %s: %s (%s)", port, h.Group, h.State, reason)
+		if h.State == model.TargetUnhealthy { // it has asked the app; any other state is the balancer's own
+			return &deploy.RevisionError{Phase: "balancer", Err: err}
+		}
+		return err
 	}
 	return fmt.Errorf("the balancer says nothing of port %d", port)
 }

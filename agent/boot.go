@@ -35,7 +35,8 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 	case Prepare:
 		return result{Outcome{Err: a.prepare(ctx, s)}, func(w *world) { w.stale = true }}
 	case Start:
-		return failed(a.start(ctx, on, s))
+		ended := a.howItEnded(ctx, on, s)
+		return result{Outcome: Outcome{Err: a.start(ctx, on, s), Ended: ended}}
 	case Check:
 		passed := Incarnation{Unit: s.Unit, PID: s.PID}
 		return result{Outcome{Err: a.check(ctx, on, s)}, func(w *world) { w.observed.Passed[passed] = true }}

@@ -81,8 +81,8 @@ func (a *Agent) alive(ctx context.Context, s Check) error {
 
 // listens says whether the unit itself listens on its port.
 func (a *Agent) listens(ctx context.Context, s Check) error {
-	// Who listens at all is seen first: an app that begins to listen between the two looks is no stranger to itself.
-	listening, err := a.Sockets.Listening()
+	// A stranger listens before and after: an app that begins to, or ends, between two looks is none to itself.
+	before, err := a.Sockets.Listening()
 	if err != nil {
 		return fmt.Errorf("see who listens on port %d: %w", s.Port, err)
 	}
@@ -90,7 +90,11 @@ func (a *Agent) listens(ctx context.Context, s Check) error {
 	if err != nil {
 		return fmt.Errorf("see what %s listens on: %w", s.Unit, err)
 	}
-	return health.DiagnoseSockets(s.Port, sockets, listening[s.Port] && !sockets.Owned)
+	after, err := a.Sockets.Listening()
+	if err != nil {
+		return fmt.Errorf("see who listens on port %d: %w", s.Port, err)
+	}
+	return health.DiagnoseSockets(s.Port, sockets, before[s.Port] && after[s.Port] && !sockets.Owned)
 }
 
 // probeOf is the recipe's check of a process on that port.
@@ -127,10 +131,14 @@ func (a *Agent) monitorService(ctx context.Context, w *world) {
 	}
 	var failing error
 	w.observed.FailingSince = time.Time{}
-	if w.monitor != nil {
+	again := m.Crashes[web].repeated(a.Now())
+	switch {
+	case m.Serving && m.Port == 0:
+		failing = fmt.Errorf("%s was in service and is out of it until it is healthy again%s", m.InService, again)
+	case w.monitor != nil:
 		if state := w.monitor.health.State(); state.Status == health.Failing {
 			w.observed.FailingSince = state.Since
-			failing = fmt.Errorf("the app in service on port %d fails its checks: %w", m.Port, state.Last)
+			failing = fmt.Errorf("the app in service on port %d fails its checks: %w%s", m.Port, state.Last, again)
 		}
 	}
 	a.problem(w, "health", failing)

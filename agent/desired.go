@@ -52,8 +52,11 @@ func wishes(d Desired, m Memory) []model.Release {
 		newest = model.Release{} // a stale read, or the parameter was made anew
 	}
 	order := []model.Release{newest, m.InService, m.resolved(d.Stable)}
-	if m.InService.IsZero() {
+	switch {
+	case m.InService.IsZero():
 		order = []model.Release{m.resolved(d.Stable), newest}
+	case !m.Serving && !d.current(m.InService, m): // the machine slept, and what it served may not be registered any more
+		order = []model.Release{newest, m.resolved(d.Stable)}
 	}
 	var out []model.Release
 	for _, rel := range order {

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/bootagent/bootagent/deploy"
@@ -37,6 +39,8 @@ type Memory struct {
 	Retries map[string]Retry `json:"retries,omitempty"`
 	// Ports are those that have, or may still have, traffic on this boot.
 	Ports map[int]PortUse `json:"ports,omitempty"`
+	// Left are ports that may still be targets from before this boot: whatever runs there now must not inherit them.
+	Left []int `json:"left,omitempty"`
 	// Crashes counts, by process, how often the release in service had to be started again in a row.
 	Crashes map[string]Retry `json:"crashes,omitempty"`
 	// HookSince is when the launch hook was first seen open on this boot; zero when it was not.
@@ -88,6 +92,7 @@ func (m Memory) On(id model.Identity) Memory {
 	}
 	if m.BootID != id.BootID {
 		m.BootID = id.BootID
+		m.Left = left(m.Left, m.Ports)
 		m.Port, m.Serving, m.Ports, m.Retries, m.Crashes = 0, false, nil, nil, nil
 		m.HookSince, m.Replaced = time.Time{}, false
 	}
@@ -95,11 +100,14 @@ func (m Memory) On(id model.Identity) Memory {
 	return m
 }
 
-// Seen notes what the parameter says and whether the launch hook is open.
+// Seen notes what the parameter says, whether the launch hook is open, and what is left from before this boot.
 func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
 	m.Highest = max(m.Highest, d.Newest.Number)
 	if o.hookOpen() && m.HookSince.IsZero() {
 		m.HookSince = now
+	}
+	if o.TargetsKnown {
+		m = m.leave(func(port int) bool { return !o.Targets[port].Registered })
 	}
 	for step, r := range m.Retries {
 		if now.Sub(r.NotBefore) > forgotten {
@@ -138,6 +146,7 @@ func (m Memory) Before(step Step) Memory {
 		}
 	case Register:
 		m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
+		m = m.leave(func(port int) bool { return port == s.Port })
 	case Promote: // where there is no balancer, nothing was registered
 		if _, ok := m.Ports[s.Port]; !ok {
 			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
@@ -158,13 +167,13 @@ func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 		for len(m.Resolved) > maxResolved {
 			m.Resolved = without(m.Resolved, lowest(m.Resolved))
 		}
-	case Start:
-		if s.Release.Number == m.InService.Number && m.Serving {
+	case Start: // that is a crash where a process had ended, and not where it was condemned, or never there
+		if s.Release.Number == m.InService.Number && m.Serving && outcome.Ended != "" {
 			process := s.Process
 			if s.Port != 0 {
 				process = web
 			}
-			m.Crashes = with(m.Crashes, process, m.Crashes[process].again("it had ended", now))
+			m.Crashes = with(m.Crashes, process, m.Crashes[process].again(outcome.Ended, now))
 		}
 	case Promote:
 		if m.InService.Number != s.Release.Number {
@@ -176,6 +185,7 @@ func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 		use := m.Ports[s.Port]
 		use.Release, use.Deregistered = s.Release, now
 		m.Ports = with(m.Ports, s.Port, use)
+		m = m.leave(func(port int) bool { return port == s.Port })
 		if s.Cause == Unhealthy {
 			m = m.condemn(s.Port, s.Release, s.Cause, now)
 		}
@@ -235,6 +245,21 @@ func (m Memory) condemn(port int, rel model.Release, cause string, now time.Time
 	return m
 }
 
+// left adds the ports in use when a boot ended to those that were left before.
+func left(before []int, used map[int]PortUse) []int {
+	all := slices.AppendSeq(slices.Clone(before), maps.Keys(used))
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// leave forgets ports that were left from before this boot.
+func (m Memory) leave(gone func(port int) bool) Memory {
+	if slices.ContainsFunc(m.Left, gone) {
+		m.Left = slices.DeleteFunc(slices.Clone(m.Left), gone)
+	}
+	return m
+}
+
 // again is the next try of something that failed: at once, then after 1 s, 2 s, 4 s … longest.
 // The first retry is not delayed because most failures are gone at the second look.
 func (r Retry) again(cause string, now time.Time) Retry {
@@ -255,11 +280,24 @@ func (r Retry) waits(now time.Time) bool {
 	return wait > 0 && wait <= longest
 }
 
+// repeated tells of failures in a row, to be appended to what is wrong; "" where there was none of late.
+func (r Retry) repeated(now time.Time) string {
+	switch {
+	case r.Count == 0 || now.Sub(r.At) > calm:
+		return ""
+	case r.Count == 1:
+		return "; it failed before: " + r.Cause
+	}
+	return fmt.Sprintf("; it failed %d times in a row, the last time: %s", r.Count, r.Cause)
+}
+
 // Outcome is how a step ended.
 type Outcome struct {
 	Err error
 	// Revision is what Resolve found.
 	Revision string
+	// Ended is how the process ended that Start started again, in words; "" where there was none.
+	Ended string
 }
 
 // with and without copy the map: a Memory that was handed out never changes.

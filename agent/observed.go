@@ -51,7 +51,7 @@ func (o Observed) hookOpen() bool {
 // unit finds a process of a release.
 func (o Observed) unit(rel model.Release, process string) (unit.Status, bool) {
 	for _, u := range o.Units {
-		if u.Release.Number == rel.Number && u.Process == process {
+		if isThe(u.Release, rel) && u.Process == process {
 			return u, true
 		}
 	}
@@ -79,4 +79,9 @@ func webOf(r recipe.Recipe) (recipe.Process, bool) {
 		}
 	}
 	return recipe.Process{}, false
+}
+
+// isThe says whether a release here is the wanted one: its number and, once it is resolved, its revision.
+func isThe(here, wanted model.Release) bool {
+	return here.Number == wanted.Number && (!wanted.Resolved() || here.Revision == wanted.Revision)
 }

@@ -66,7 +66,7 @@ func (p *plan) advance(rel model.Release) {
 		return
 	}
 	prepared, ok := p.Prepared[rel.Number]
-	if !ok {
+	if !ok || prepared.Release.Revision != rel.Revision { // a number may have meant something else: see On
 		if p.wanted(rel) {
 			p.do(Prepare{rel})
 		}
@@ -113,7 +113,7 @@ func (p *plan) restarting(rel model.Release, process string) bool {
 }
 
 // freePort is a port of the range that no unit has, where nobody listens and
-// that is no target; one that the balancer is not draining where there is a choice.
+// that is no target; where there is a choice, one that the balancer is not draining and that was no target before this boot.
 func (p *plan) freePort() (int, bool) {
 	second := 0
 	for port := p.Rules.FirstPort; port <= p.Rules.LastPort; port++ {
@@ -121,7 +121,7 @@ func (p *plan) freePort() (int, bool) {
 			slices.ContainsFunc(p.Units, func(u unit.Status) bool { return u.Port == port }) {
 			continue
 		}
-		if t := p.Targets[port]; !t.Registered && !t.Draining {
+		if t := p.Targets[port]; !t.Registered && !t.Draining && !slices.Contains(p.Left, port) {
 			return port, true
 		} else if second == 0 && !t.Registered {
 			second = port
@@ -172,6 +172,9 @@ func (p *plan) serves(rel model.Release, u unit.Status) bool {
 	if p.Rules.Balanced {
 		if !p.TargetsKnown {
 			return p.serving(rel, u)
+		}
+		if slices.Contains(p.Left, u.Port) {
+			return false // it must not inherit the target, which retire takes out
 		}
 		t := p.Targets[u.Port]
 		if !t.Everywhere {
@@ -238,7 +241,7 @@ func (p *plan) retire() {
 		}
 	}
 	for _, port := range slices.Sorted(maps.Keys(p.Targets)) {
-		if p.Targets[port].Registered && !behind[port] {
+		if p.Targets[port].Registered && (!behind[port] || slices.Contains(p.Left, port)) {
 			p.do(Deregister{Port: port, Release: p.Ports[port].Release, Cause: "no process of this boot stands behind it"})
 		}
 	}
@@ -250,7 +253,7 @@ func (p *plan) belongs(u unit.Status) bool {
 	if u.Port != 0 && p.Ports[u.Port].Condemned != "" {
 		return false
 	}
-	if u.Release.Number == p.InService.Number || u.Release.Number == p.goal.Number {
+	if isThe(u.Release, p.InService) || isThe(u.Release, p.goal) {
 		return true
 	}
 	return !p.Known && p.Ports[u.Port].Deregistered.IsZero()
@@ -263,6 +266,8 @@ func (p *plan) retireUnit(u unit.Status) {
 	switch {
 	case u.Port == 0:
 		p.do(Stop{Release: u.Release, Unit: u.Name})
+	case p.Rules.Balanced && !p.TargetsKnown && u.State == unit.Running:
+		// Whether it has traffic, and how long its requests may last, is not known yet.
 	case p.Targets[u.Port].Registered, used && use.Deregistered.IsZero():
 		p.do(Deregister{Release: u.Release, Port: u.Port, Cause: p.cause(u, use)})
 	case used && !use.Drained && u.State == unit.Running:

@@ -102,6 +102,7 @@ func inService(r model.Release, port int) is {
 		}
 	}
 }
+func leftOver(ports ...int) is  { return func(_ *Observed, _ *Desired, m *Memory) { m.Left = ports } }
 func served(r model.Release) is { return func(_ *Observed, _ *Desired, m *Memory) { m.InService = r } }
 func bad(r model.Release, at time.Time) is {
 	return func(_ *Observed, _ *Desired, m *Memory) {
@@ -237,6 +238,10 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"yesterday's release is not registered", []is{newest(three), stable(two), served(one), prepared(one), runs(one, 8080), passed(one, 8080)}, []Step{Prepare{three}}},
 		{"a target left from before the boot is deregistered", []is{unread(), served(one), prepared(one), target(8080, initialTarget.healthy())},
 			[]Step{Start{one, web, 8081}, Deregister{model.Release{}, 8080, "no process of this boot stands behind it"}}},
+		{"a boot starts nothing where a target may be left", []is{unread(), served(one), prepared(one), leftOver(8080)}, []Step{Start{one, web, 8081}}},
+		{"unless there is no other port", []is{unread(), served(one), prepared(one), leftOver(8080, 8081, 8082, 8083)}, []Step{Start{one, web, 8080}}},
+		{"and what runs there does not inherit the target", []is{newest(one), served(one), prepared(one), runs(one, 8080), passed(one, 8080), leftOver(8080), target(8080, initialTarget.healthy())},
+			[]Step{Deregister{model.Release{}, 8080, "no process of this boot stands behind it"}}},
 
 		// The launch hook.
 		{"the hook is completed once in service", settled(hook(300)), []Step{CompleteHook{model.HookContinue}}},
@@ -306,6 +311,22 @@ func TestMemoryAfterAStep(t *testing.T) {
 		m = m.After(Promote{two, 8081}, Outcome{}, noon)
 		if m.InService != two || m.Previous != one || m.Port != 8081 || !m.Serving {
 			t.Errorf("got %+v", m)
+		}
+	})
+	t.Run("another boot remembers which targets may be left, until they are gone", func(t *testing.T) {
+		_, _, m := scenery(settled()...)
+		m = m.On(model.Identity{InstanceID: m.InstanceID, BootID: "another"})
+		if !slices.Equal(m.Left, []int{8080}) {
+			t.Fatalf("got %v", m.Left)
+		}
+		unknown := m.Seen(Desired{}, Observed{}, noon)
+		there := m.Seen(Desired{}, Observed{TargetsKnown: true, Targets: map[int]Target{8080: initialTarget}}, noon)
+		gone := m.Seen(Desired{}, Observed{TargetsKnown: true}, noon)
+		if len(unknown.Left) != 1 || len(there.Left) != 1 || len(gone.Left) != 0 {
+			t.Errorf("got %v, %v and %v", unknown.Left, there.Left, gone.Left)
+		}
+		if out := m.After(Deregister{Port: 8080}, Outcome{}, noon); len(out.Left) != 0 {
+			t.Errorf("deregistered, but still %v", out.Left)
 		}
 	})
 	t.Run("another boot forgets processes, not failures", func(t *testing.T) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -96,4 +97,22 @@ func (a *Agent) enoughMemory(on scene, s Start) error {
 			free>>20, a.MinMemory>>20)
 	}
 	return nil
+}
+
+// howItEnded says in words how the process ended that is to be started again, "" for one that is started for the first time.
+func (a *Agent) howItEnded(ctx context.Context, on scene, s Start) string {
+	name := UnitName(a.Rules.App, s.Release.Number, s.Process)
+	for _, u := range on.units {
+		if u.Name != name || u.State != unit.Exited {
+			continue
+		}
+		text := "it " + u.Ended()
+		ctx, cancel := context.WithTimeout(ctx, look)
+		defer cancel()
+		if last, err := a.Runner.Tail(ctx, name, 1); err == nil && len(last) > 0 { // how it ended is said all the same
+			text += fmt.Sprintf(", its last line was %q", last[0])
+		}
+		return text
+	}
+	return ""
 }

@@ -61,7 +61,7 @@ func (a *Agent) publish(w *world, now time.Time) {
 		Doing: []Doing{}, Problems: map[string]string{}, Failed: []Failure{},
 		Started: a.started, At: now,
 	}
-	if m.Serving {
+	if m.Serving && m.Port != 0 { // else it is out of service, and on its way back
 		s.InService, s.Port = m.InService, m.Port
 	}
 	if g := goal(w.desired, m); !g.IsZero() && g.Number != s.InService.Number {

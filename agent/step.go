@@ -123,3 +123,26 @@ func (s Deregister) String() string   { return fmt.Sprintf("deregister port %d",
 func (s Drain) String() string        { return fmt.Sprintf("drain port %d", s.Port) }
 func (s Stop) String() string         { return fmt.Sprintf("stop %s", s.Unit) }
 func (s Replace) String() string      { return "ask the Auto Scaling group for a replacement" }
+
+// portOf is the port that a step is about; 0 for none.
+func portOf(step Step) int {
+	switch s := step.(type) {
+	case Start:
+		return s.Port
+	case Check:
+		return s.Port
+	case Register:
+		return s.Port
+	case AwaitBalancer:
+		return s.Port
+	case Promote:
+		return s.Port
+	case Deregister:
+		return s.Port
+	case Drain:
+		return s.Port
+	case Stop:
+		return s.Port
+	}
+	return 0
+}

@@ -184,6 +184,7 @@ func (a *Agent) ports(w *world) []int {
 	for port := range w.memory.Ports {
 		out = append(out, port)
 	}
+	out = append(out, w.memory.Left...)
 	for _, u := range w.observed.Units {
 		if u.Port != 0 {
 			out = append(out, u.Port)
@@ -206,7 +207,8 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 	default:
 	}
 	heart <- m
-	if err := a.mismatch(m); err != nil {
+	mismatch := a.mismatch(m)
+	if err := mismatch; err != nil && strings.HasPrefix(string(m.Lifecycle), "Pending") {
 		if m.Lifecycle == model.LifecyclePending {
 			return 0, err // the launch hook opens in a moment, and must be completed
 		}
@@ -228,6 +230,7 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 			missing = fmt.Errorf("the Auto Scaling group %s has no launch lifecycle hook: it takes an instance that still boots for one that serves; create it with one (autoscaling:EC2_INSTANCE_LAUNCHING, default result ABANDON)", m.Group)
 		}
 		a.problem(w, "hook", missing)
+		a.problem(w, "mode", mismatch) // what serves goes on serving: an agent less would mend nothing
 	})
 	if strings.HasPrefix(string(m.Lifecycle), "Pending") && m.Lifecycle != model.LifecyclePendingWait {
 		return pollLifecycle, nil
@@ -267,10 +270,13 @@ func (a *Agent) watchLifecycle(ctx context.Context) {
 // so that one may be lost.
 func (a *Agent) heartbeat(ctx context.Context, id model.Identity, heart <-chan model.Membership) {
 	var m model.Membership
+	var next time.Time // zero while the hook is not known to be open: how long it has been already nobody knows, so the first beat is sent at once
 	for {
 		var beat <-chan time.Time
 		if m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" {
-			beat = time.After(max(time.Duration(m.HookTimeout)*time.Second/3, 100*time.Millisecond))
+			beat = time.After(time.Until(next))
+		} else {
+			next = time.Time{}
 		}
 		select {
 		case <-ctx.Done():
@@ -278,13 +284,19 @@ func (a *Agent) heartbeat(ctx context.Context, id model.Identity, heart <-chan m
 		case m = <-heart:
 			a.post(ctx, func(w *world) { a.problem(w, "heartbeat", nil) })
 		case <-beat:
-			limit, cancel := context.WithTimeout(ctx, write)
+			limit, cancel := context.WithTimeout(ctx, min(write, period(m)/2))
 			err := a.Group.Heartbeat(limit, m, id.InstanceID)
 			cancel()
+			next = time.Now().Add(period(m))
 			a.post(ctx, func(w *world) { a.problem(w, "heartbeat", err) })
 			if err != nil {
 				a.nudge("membership") // the hook may be over
 			}
 		}
 	}
+}
+
+// period is the time between two heartbeats.
+func period(m model.Membership) time.Duration {
+	return max(time.Duration(m.HookTimeout)*time.Second/3, 100*time.Millisecond)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -15,18 +14,33 @@ import (
 	"github.com/bootagent/bootagent/internal/region/imds"
 )
 
-func gitInit(t *testing.T, dir string) {
-	t.Helper()
-	git := exec.CommandContext(t.Context(), "git", "init", "--quiet", dir)
-	git.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1")
-	if out, err := git.CombinedOutput(); err != nil {
-		t.Fatalf("git init: %v: %s", err, out)
+// launched is an Auto Scaling group's launcher: whatever it launches, this process is it.
+type launched chan autoscaling.Instance
+
+func (l launched) Launch(_ context.Context, i autoscaling.Instance) (autoscaling.Machine, error) {
+	select {
+	case l <- i:
+	default: // a replacement, in which nobody is interested
 	}
+	return &runs{done: make(chan struct{})}, nil
 }
 
-// onAnInstance makes this process an instance of a region that is in no Auto
-// Scaling group. It changes the environment, so its tests don't run beside others.
-func onAnInstance(t *testing.T) *region.Region {
+// runs is a machine that runs until it is terminated.
+type runs struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func (r *runs) Done() <-chan struct{} { return r.done }
+
+func (r *runs) Terminate(context.Context) error {
+	r.once.Do(func() { close(r.done) })
+	return nil
+}
+
+// onAnInstance makes this process an instance: of a group with a launch hook, or of none. It changes the
+// environment, so its tests don't run beside others.
+func onAnInstance(t *testing.T, grouped bool) {
 	t.Helper()
 	r, err := region.New(t.Context(), region.Options{})
 	if err != nil {
@@ -37,8 +51,23 @@ func onAnInstance(t *testing.T) *region.Region {
 			t.Error(err)
 		}
 	})
-	r.Handle(autoscaling.Name, autoscaling.Namespace, autoscaling.New(autoscaling.Options{Region: r.Name()}))
-	meta, err := r.StartIMDS(t.Context(), imds.Options{Addr: "127.0.0.1:0", InstanceID: "i-0123456789abcdef0"})
+	launcher := make(launched, 1)
+	groups := autoscaling.New(autoscaling.Options{Region: r.Name(), Launcher: launcher})
+	r.Handle(autoscaling.Name, autoscaling.Namespace, groups)
+	id := "i-0123456789abcdef0"
+	if grouped {
+		if err := groups.CreateGroup(autoscaling.GroupConfig{Name: "shop", Max: 1, Desired: 1,
+			Hooks: []autoscaling.Hook{{Name: "boot", Transition: autoscaling.Launching}}}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := groups.Close(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		})
+		id = (<-launcher).ID
+	}
+	meta, err := r.StartIMDS(t.Context(), imds.Options{Addr: "127.0.0.1:0", InstanceID: id})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,21 +79,27 @@ func onAnInstance(t *testing.T) *region.Region {
 	} {
 		t.Setenv(name, value)
 	}
-	return r
 }
 
 func TestRunRefusesAWrongConfigurationForGood(t *testing.T) {
-	onAnInstance(t)
+	onAnInstance(t, false)
 	typo := file(t, "config.yaml", goodConfig+"drain_mim: 30s\n")
 	command(t, "run", "--config", typo).expect(t, exitTerminal, nil, []string{
 		typo + `:6:1: unknown key "drain_mim"; did you mean "drain_min"?`, "no launch hook waits"})
 	command(t, "run", "--config", typo+".none").expect(t, exitTerminal, nil, []string{"there is no configuration at " + typo + ".none"})
 }
 
+func TestRunWithAWrongConfigurationAbandonsTheLaunch(t *testing.T) {
+	onAnInstance(t, true)
+	typo := file(t, "config.yaml", goodConfig+"drain_mim: 30s\n")
+	command(t, "run", "--config", typo).expect(t, exitTerminal, nil, []string{
+		`did you mean "drain_min"?`, "the launch hook boot was completed with ABANDON, so the Auto Scaling group replaces this instance"})
+}
+
 // TestRunSaysAtOnceWhatIsWrong: finding out who the instance is takes a minute
 // where IMDS does not answer, and nobody should look at an empty screen so long.
 func TestRunSaysAtOnceWhatIsWrong(t *testing.T) {
-	onAnInstance(t)
+	onAnInstance(t, false)
 	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9") // discard: nobody is there
 	typo := file(t, "config.yaml", goodConfig+"drain_mim: 30s\n")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -74,9 +74,7 @@ func (o tryOptions) run(ctx context.Context, stdout io.Writer) (err error) {
 		Agent: self, Repository: dir, App: trial.AppName(filepath.Base(dir)), Instances: o.instances, Listen: o.listen,
 		Check: checkOf(dir),
 	}
-	if o.log {
-		options.Output = func(id string) io.Writer { return &prefixed{out: out, prefix: short(id) + "  "} }
-	}
+	options.Output = func(id string) io.Writer { return &prefixed{out: out, prefix: short(id) + "  ", all: o.log} }
 	t, err := trial.Start(ctx, options)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -180,11 +178,14 @@ func (l *lines) say(format string, args ...any) {
 	fmt.Fprintf(l.out, format+"\n", args...)
 }
 
-// prefixed puts an instance's name before its lines.
+// prefixed puts an instance's name before its lines. Where not all are to be
+// shown, it shows why an agent ended: such an instance has no status to tell.
 type prefixed struct {
 	out    *lines
 	prefix string
+	all    bool
 	rest   string
+	last   string
 }
 
 func (p *prefixed) Write(data []byte) (int, error) {
@@ -194,7 +195,10 @@ func (p *prefixed) Write(data []byte) (int, error) {
 		if !whole {
 			return len(data), nil
 		}
-		p.out.say("%s%s", p.prefix, line)
 		p.rest = rest
+		if p.all || (strings.HasPrefix(line, "bootagent: ") && line != p.last) {
+			p.out.say("%s%s", p.prefix, line)
+			p.last = line
+		}
 	}
 }

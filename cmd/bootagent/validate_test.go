@@ -19,10 +19,10 @@ func TestValidateAConfiguration(t *testing.T) {
 	good := file(t, "config.yaml", goodConfig)
 	command(t, "validate", "--config", good).expect(t, exitDone, []string{good, "good"}, nil)
 
-	typo := file(t, "config.yaml", goodConfig+"drain_mim: 30s\nlog:\n  levle: debug\n")
+	typo := file(t, "config.yaml", goodConfig+"drain_mim: 30s\nlog:\n  formt: json\n")
 	command(t, "validate", "--config", typo).expect(t, exitUsage, nil, []string{
 		typo + `:6:1: unknown key "drain_mim"; did you mean "drain_min"?`,
-		typo + `:8:3: unknown key "levle" in log; did you mean "level"?`,
+		typo + `:8:3: unknown key "formt" in log; did you mean "format"?`,
 	})
 	missing := filepath.Join(t.TempDir(), "none.yaml")
 	command(t, "validate", "--config", missing).expect(t, exitUsage, nil, []string{missing, "there is no configuration", "--config"})

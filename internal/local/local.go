@@ -14,12 +14,18 @@ import (
 	"time"
 )
 
+// maxPath is Linux's limit: sun_path of 108 bytes, with a NUL at its end (unix(7)).
+const maxPath = 107
+
 // Serve answers GET /status on a unix socket at path with what status gives,
 // as JSON, until ctx ends. Only the agent's own user and group may ask. A
 // socket that an earlier agent left is replaced; one that is answered is not.
 func Serve(ctx context.Context, path string, status func() any) error {
 	if err := clear(ctx, path); err != nil {
 		return err
+	}
+	if len(path) > maxPath {
+		return fmt.Errorf("listen on %s: a socket's path has at most %d bytes, and this has %d: let the runtime directory have a shorter one", path, maxPath, len(path))
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {

@@ -39,7 +39,7 @@ func line(local, state, inode string) string {
 func TestListenersAreOfBothFamilies(t *testing.T) {
 	t.Parallel()
 	root := table(t,
-		line("0100007F:1F91", "0A", "41")+line("0100007F:1F91", "01", "42")+line("00000000:0016", "0A", "43"),
+		line("0100007F:1F91", "0A", "41")+line("00000000:0016", "0A", "43")+line("0100007F:1F91", "01", "42")+"what comes behind is not read\n",
 		line("00000000000000000000000000000000:1F91", "0A", "44"))
 	got, err := listeners(root)
 	want := []Listener{{Port: 8081, Inode: 41}, {Port: 22, Inode: 43}, {Port: 8081, Inode: 44}}

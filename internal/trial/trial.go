@@ -96,6 +96,9 @@ const (
 
 // Start opens everything but the fleet, which Launch does.
 func Start(ctx context.Context, o Options) (t *Trial, err error) {
+	if most := 107 - len("/bootagent-4294967295/i-0123456789abcdef0/run/agent.sock"); len(os.TempDir()) > most {
+		return nil, fmt.Errorf("the directory for temporary files, %s, has too long a name for the sockets of instances, %d bytes at most: set TMPDIR to another", os.TempDir(), most)
+	}
 	dir, err := os.MkdirTemp("", "bootagent-")
 	if err != nil {
 		return nil, err

@@ -307,9 +307,13 @@ func TestErrors(t *testing.T) {
 		"of no load balancer":     {listen(none, 8080, "HTTP", forward(g)), "LoadBalancerNotFound"},
 		"an unknown listener":     {second(c.DeleteListener(ctx, &elb.DeleteListenerInput{ListenerArn: none})), "ListenerNotFound"},
 		"listeners of what":       {second(c.DescribeListeners(ctx, &elb.DescribeListenersInput{})), "ValidationError"},
-		"rules":                   {second(c.DescribeRules(ctx, &elb.DescribeRulesInput{})), "InvalidAction"},
-		"tags of nothing":         {second(c.DescribeTags(ctx, &elb.DescribeTagsInput{ResourceArns: []string{*none}})), "TargetGroupNotFound"},
-		"the same tag twice":      {second(c.AddTags(ctx, &elb.AddTagsInput{ResourceArns: []string{*g}, Tags: []types.Tag{{Key: aws.String("a")}, {Key: aws.String("a")}}})), "DuplicateTagKeys"},
+		"a listener for TLS": {second(c.CreateListener(ctx, &elb.CreateListenerInput{LoadBalancerArn: lb, Port: aws.Int32(8080), Protocol: "HTTP",
+			SslPolicy: aws.String("x"), DefaultActions: []types.Action{forward(g)}})), "InvalidConfigurationRequest"},
+		"anomalies": {second(c.DescribeTargetHealth(ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: g,
+			Include: []types.DescribeTargetHealthInputIncludeEnum{"AnomalyDetection"}})), "InvalidConfigurationRequest"},
+		"rules":              {second(c.DescribeRules(ctx, &elb.DescribeRulesInput{})), "InvalidAction"},
+		"tags of nothing":    {second(c.DescribeTags(ctx, &elb.DescribeTagsInput{ResourceArns: []string{*none}})), "TargetGroupNotFound"},
+		"the same tag twice": {second(c.AddTags(ctx, &elb.AddTagsInput{ResourceArns: []string{*g}, Tags: []types.Tag{{Key: aws.String("a")}, {Key: aws.String("a")}}})), "DuplicateTagKeys"},
 	} {
 		got := ""
 		var e smithy.APIError

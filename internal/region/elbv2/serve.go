@@ -11,34 +11,53 @@ import (
 	"github.com/bootagent/bootagent/internal/region/wire"
 )
 
-// Serve serves one call of the API, version 2015-12-01.
+// operation is one operation of the API, and the parameters it takes: lists
+// and structures without what follows the dot.
+type operation struct {
+	parameters string
+	serve      func(url.Values) (any, error)
+}
+
+const (
+	checkParameters = " HealthCheckProtocol HealthCheckPort HealthCheckEnabled HealthCheckPath HealthCheckIntervalSeconds" +
+		" HealthCheckTimeoutSeconds HealthyThresholdCount UnhealthyThresholdCount Matcher"
+	paging = " Marker PageSize"
+)
+
+// Serve serves one call of the API, version 2015-12-01. A parameter that is not
+// named here is refused: it would silently do nothing.
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/
 func (s *Service) Serve(_ context.Context, call wire.Call) (any, error) {
-	operations := map[string]func(url.Values) (any, error){
-		"CreateTargetGroup":             s.createTargetGroup,
-		"DescribeTargetGroups":          s.describeTargetGroups,
-		"ModifyTargetGroup":             s.modifyTargetGroup,
-		"DeleteTargetGroup":             s.deleteTargetGroup,
-		"DescribeTargetGroupAttributes": s.describeTargetGroupAttributes,
-		"ModifyTargetGroupAttributes":   s.modifyTargetGroupAttributes,
-		"RegisterTargets":               s.registerTargets,
-		"DeregisterTargets":             s.deregisterTargets,
-		"DescribeTargetHealth":          s.describeTargetHealth,
-		"CreateLoadBalancer":            s.createLoadBalancer,
-		"DescribeLoadBalancers":         s.describeLoadBalancers,
-		"DeleteLoadBalancer":            s.deleteLoadBalancer,
-		"CreateListener":                s.createListener,
-		"DescribeListeners":             s.describeListeners,
-		"DeleteListener":                s.deleteListener,
-		"AddTags":                       s.addTags,
-		"RemoveTags":                    s.removeTags,
-		"DescribeTags":                  s.describeTags,
-	}
-	operation := operations[call.Operation]
-	if operation == nil {
+	op, ok := map[string]operation{
+		"CreateTargetGroup":             {"Name Protocol ProtocolVersion Port VpcId TargetType IpAddressType Tags" + checkParameters, s.createTargetGroup},
+		"DescribeTargetGroups":          {"LoadBalancerArn TargetGroupArns Names" + paging, s.describeTargetGroups},
+		"ModifyTargetGroup":             {"TargetGroupArn" + checkParameters, s.modifyTargetGroup},
+		"DeleteTargetGroup":             {"TargetGroupArn", s.deleteTargetGroup},
+		"DescribeTargetGroupAttributes": {"TargetGroupArn", s.describeTargetGroupAttributes},
+		"ModifyTargetGroupAttributes":   {"TargetGroupArn Attributes", s.modifyTargetGroupAttributes},
+		"RegisterTargets":               {"TargetGroupArn Targets", s.registerTargets},
+		"DeregisterTargets":             {"TargetGroupArn Targets", s.deregisterTargets},
+		"DescribeTargetHealth":          {"TargetGroupArn Targets", s.describeTargetHealth},
+		"CreateLoadBalancer":            {"Name Type Scheme IpAddressType Subnets SubnetMappings SecurityGroups Tags", s.createLoadBalancer},
+		"DescribeLoadBalancers":         {"LoadBalancerArns Names" + paging, s.describeLoadBalancers},
+		"DeleteLoadBalancer":            {"LoadBalancerArn", s.deleteLoadBalancer},
+		"CreateListener":                {"LoadBalancerArn Protocol Port DefaultActions Tags", s.createListener},
+		"DescribeListeners":             {"LoadBalancerArn ListenerArns" + paging, s.describeListeners},
+		"DeleteListener":                {"ListenerArn", s.deleteListener},
+		"AddTags":                       {"ResourceArns Tags", s.addTags},
+		"RemoveTags":                    {"ResourceArns TagKeys", s.removeTags},
+		"DescribeTags":                  {"ResourceArns", s.describeTags},
+	}[call.Operation]
+	if !ok {
 		return nil, wire.UnknownOperation(call)
 	}
-	return operation(call.Form)
+	taken := strings.Fields(op.parameters + " Action Version")
+	for key := range call.Form {
+		if name, _, _ := strings.Cut(key, "."); !slices.Contains(taken, name) && call.Form.Get(key) != "" {
+			return nil, unsupported("the parameter %s of %s", name, call.Operation)
+		}
+	}
+	return op.serve(call.Form)
 }
 
 // required reads a parameter that must be there.

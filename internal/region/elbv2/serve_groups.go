@@ -85,9 +85,6 @@ func (s *Service) createTargetGroup(form url.Values) (any, error) {
 			return nil, invalid("A %s must be specified", what)
 		}
 	}
-	if err := refuse(form, "TargetControlPort"); err != nil {
-		return nil, err
-	}
 	spec := GroupSpec{Name: name, VpcID: form.Get("VpcId")}
 	if err := number(form, "Port", 1, 65535, &spec.Port); err != nil {
 		return nil, err

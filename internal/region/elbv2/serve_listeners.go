@@ -60,9 +60,6 @@ func (s *Service) createLoadBalancer(form url.Values) (any, error) {
 	if kind := form.Get("IpAddressType"); kind != "" && kind != "ipv4" {
 		return nil, unsupported("IpAddressType '%s', only 'ipv4'", kind)
 	}
-	if err := refuse(form, "CustomerOwnedIpv4Pool", "IpamPools", "EnablePrefixForIpv6SourceNat"); err != nil {
-		return nil, err
-	}
 	subnets := wire.List(form, "Subnets")
 	for _, mapping := range wire.Structs(form, "SubnetMappings") {
 		subnets = append(subnets, mapping.Get("SubnetId"))
@@ -177,9 +174,6 @@ func (s *Service) createListener(form url.Values) (any, error) {
 	}
 	var port int
 	if err := number(form, "Port", 1, 65535, &port); err != nil {
-		return nil, err
-	}
-	if err := refuse(form, "Certificates", "SslPolicy", "AlpnPolicy", "MutualAuthentication"); err != nil {
 		return nil, err
 	}
 	group, err := forwardTo(form)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,7 @@ const appLifetime = 3 * time.Minute
 // app is what the units of the suite run. The words are done one after the other:
 //
 //	say:TEXT       print a line
+//	quoted:TEXT    print a line that is a Go string literal: not every adapter takes arguments that are no UTF-8
 //	listen:PORT    listen there
 //	deaf           ignore SIGTERM
 //	polite         on SIGTERM print "goodbye" and exit with code 0
@@ -56,6 +58,12 @@ func act(verb, rest string) error {
 	switch verb {
 	case "say":
 		fmt.Println(rest)
+	case "quoted":
+		line, err := strconv.Unquote(rest)
+		if err != nil {
+			return err
+		}
+		fmt.Println(line)
 	case "listen":
 		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+rest)
 		if err != nil {

@@ -22,7 +22,7 @@ import (
 
 func tail(t *testing.T, b *bench) {
 	b.start(b.spec("web",
-		"say:one", "say:two\xff!", "say:\x1b[31mred\x1b[0m \x1b]0;title\x07bell\x07 \u202emirror", "say:"+strings.Repeat("é", 400), "say:last", "exit:0"))
+		"say:one", `quoted:"two\xff!"`, "say:\x1b[31mred\x1b[0m \x1b]0;title\x07bell\x07 \u202emirror", "say:"+strings.Repeat("é", 400), "say:last", "exit:0"))
 	b.exited("web")
 	want := []string{"two\ufffd!", "red bell  mirror", strings.Repeat("é", 248) + "…", "last"}
 	if diff := cmp.Diff(want, b.lines(4)); diff != "" {
