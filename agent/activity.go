@@ -32,7 +32,7 @@ func (a *Agent) reconcile(ctx context.Context, w *world, steps []Step) {
 		if _, inFlight := w.doing[step]; inFlight || w.ending(step, steps) {
 			continue
 		}
-		if a.remember(w, w.memory.Before(step)) {
+		if a.remember(w, w.memory.Before(step)) || w.vital(step) {
 			a.begin(ctx, w, step)
 		}
 	}
@@ -49,6 +49,19 @@ func (w *world) ending(next Step, planned []Step) bool {
 		if step.For().Number == next.For().Number || portOf(step) != 0 && portOf(step) == portOf(next) {
 			return true
 		}
+	}
+	return false
+}
+
+// vital says whether a step must be taken even where nothing can be remembered
+// (a full disk): what was in service is started again, and the group gets its
+// answer. Both are found out anew after a restart.
+func (w *world) vital(step Step) bool {
+	switch s := step.(type) {
+	case CompleteHook, Check:
+		return true
+	case Start:
+		return w.memory.Serving && s.Release.Number == w.memory.InService.Number
 	}
 	return false
 }

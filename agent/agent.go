@@ -20,6 +20,8 @@ import (
 type Options struct {
 	Rules Rules
 	Env   string
+	// Parameter is the release parameter's name: numbers of another mean nothing.
+	Parameter string
 	// Repository is the URL of the app's repository; an intent that names another is refused.
 	Repository string
 	// DrainMin is how long a deregistered process keeps serving at least.
@@ -154,8 +156,15 @@ func (a *Agent) recall() *world {
 		a.Log.Error("the agent's memory can't be read, it starts without: a revision that failed here may be tried again", zap.Error(err))
 		saved = Memory{}
 	}
+	if saved.Schema > MemorySchema {
+		a.Log.Error("the agent's memory was written by a newer version, it starts without: a revision that failed here may be tried again", zap.Int("schema", saved.Schema))
+		saved = Memory{}
+	}
+	if saved.Parameter != "" && saved.Parameter != a.Parameter {
+		a.Log.Warn("release.parameter is another than before: what was remembered of the old one's releases is forgotten", zap.String("before", saved.Parameter), zap.String("now", a.Parameter))
+	}
 	return &world{
-		id: a.Identity, memory: saved.On(a.Identity), saved: saved, stale: true,
+		id: a.Identity, memory: saved.On(a.Identity, a.Parameter), saved: saved, stale: true,
 		desired:  Desired{Rules: a.Rules},
 		problems: map[string]string{}, doing: map[Step]*activity{},
 		observed: Observed{Passed: map[Incarnation]bool{}, Targets: map[int]Target{}},
@@ -169,6 +178,7 @@ func (a *Agent) turn(ctx context.Context, w *world) {
 	m := w.memory.Seen(w.desired, w.observed, now)
 	a.remember(w, m.Forget(wanted(w.observed, w.desired, m, now), w.desired))
 	a.reconcile(ctx, w, Plan(w.observed, w.desired, w.memory, now))
+	a.problem(w, "ports", portless(w.observed, w.desired, w.memory))
 	a.publish(w, now)
 }
 

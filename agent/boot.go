@@ -48,7 +48,7 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 		}}
 	case AwaitBalancer:
 		return result{Outcome{Err: a.awaitBalancer(ctx, on, s)}, func(w *world) {
-			w.observed.Targets[s.Port] = Target{Registered: true, Everywhere: true, Healthy: true}
+			w.moved, w.observed.Targets[s.Port] = a.Now(), Target{Registered: true, Everywhere: true, Healthy: true}
 		}}
 	case Promote:
 		return result{Outcome{Err: a.Preparer.Promote(ctx, s.Release.Number)}, func(w *world) { w.stale = true }}

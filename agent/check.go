@@ -56,7 +56,7 @@ func (a *Agent) check(ctx context.Context, on scene, s Check) error {
 	if unwell.Output, err = a.Runner.Tail(tail, s.Unit, outputLines); err != nil {
 		unwell.Output = []string{"(its output can't be read: " + err.Error() + ")"}
 	}
-	return &deploy.RevisionError{Phase: "check", Err: unwell}
+	return &deploy.RevisionError{Phase: "check", Err: errors.New(a.masked(tail, unwell.Error()))}
 }
 
 // alive says whether the incarnation that is checked still runs.

@@ -124,7 +124,7 @@ func (w *machine) round() {
 		w.crash()
 		w.o.Units, w.served = nil, false
 		w.m.BootID = fmt.Sprint(w.now.Unix())
-		w.m = w.m.On(model.Identity{InstanceID: w.m.InstanceID, BootID: w.m.BootID + "'"})
+		w.m = w.m.On(model.Identity{InstanceID: w.m.InstanceID, BootID: w.m.BootID + "'"}, "")
 	}
 	if w.trouble("a new release is put") {
 		w.d.Newest = model.Release{Number: w.d.Newest.Number + 1, Ref: "main"}

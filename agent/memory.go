@@ -21,6 +21,8 @@ type Memory struct {
 	Schema     int    `json:"schema"`
 	InstanceID string `json:"instance_id"`
 	BootID     string `json:"boot_id"`
+	// Parameter is the name of the release parameter whose versions the numbers are.
+	Parameter string `json:"parameter,omitempty"`
 
 	// Highest is the highest release number ever seen; a read that gives a lower one is stale.
 	Highest int64 `json:"highest,omitempty"`
@@ -80,15 +82,14 @@ const (
 	maxFailed   = 50              // failed revisions kept; the oldest is forgotten first
 	maxResolved = 120             // SSM keeps 100 versions of a parameter
 	calm        = 5 * time.Minute // without a crash, and the count starts again
-	forgotten   = 3 * time.Minute // after its time had come a step was not tried again: nobody plans it any more
 )
 
 // On gives the memory as it is good for this instance on this boot: all of it
 // on the same boot, what concerns processes and ports forgotten on a new one,
-// nothing of another instance's (an image may have been made of a used disk).
-func (m Memory) On(id model.Identity) Memory {
-	if m.InstanceID != id.InstanceID {
-		return Memory{Schema: MemorySchema, InstanceID: id.InstanceID, BootID: id.BootID}
+// nothing of another instance's (an image may have been made of a used disk) or of another parameter's.
+func (m Memory) On(id model.Identity, parameter string) Memory {
+	if m.InstanceID != id.InstanceID || m.Parameter != parameter {
+		return Memory{Schema: MemorySchema, InstanceID: id.InstanceID, BootID: id.BootID, Parameter: parameter}
 	}
 	if m.BootID != id.BootID {
 		m.BootID = id.BootID
@@ -108,11 +109,6 @@ func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
 	}
 	if o.TargetsKnown {
 		m = m.leave(func(port int) bool { return !o.Targets[port].Registered })
-	}
-	for step, r := range m.Retries {
-		if now.Sub(r.NotBefore) > forgotten {
-			m.Retries = without(m.Retries, step)
-		}
 	}
 	return m
 }
@@ -214,7 +210,7 @@ func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 func (m Memory) afterFailure(step Step, err error, now time.Time) Memory {
 	rel := step.For()
 	var bad *deploy.RevisionError
-	if !errors.As(err, &bad) {
+	if !errors.As(err, &bad) || !rel.Resolved() {
 		m.Retries = with(m.Retries, step.String(), m.Retries[step.String()].again(err.Error(), now))
 		return m
 	}

@@ -295,7 +295,8 @@ const beyondHelp = 10
 // finishLaunch completes the launch hook: CONTINUE once a release is in
 // service, ABANDON when nothing is left to try and nothing better came.
 func (p *plan) finishLaunch() {
-	if p.Crashes[web].Count >= beyondHelp && p.Membership.Lifecycle == model.LifecycleInService && !p.Replaced {
+	down := p.Port == 0 || !p.FailingSince.IsZero()
+	if down && p.Crashes[web].Count >= beyondHelp && p.Membership.Lifecycle == model.LifecycleInService && !p.Replaced {
 		p.do(Replace{Release: p.InService})
 	}
 	if !p.hookOpen() {
@@ -333,8 +334,16 @@ func (p *plan) abandoned() bool {
 // heartbeat time-out, whichever is smaller.
 // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
 func hookLimit(timeout int) time.Duration {
-	period := time.Duration(timeout) * time.Second
+	period := hookPeriod(timeout)
 	return min(48*time.Hour, 100*period) - 2*period
+}
+
+// hookPeriod is a hook's heartbeat time-out, given in seconds; one that says none has AWS's default, an hour.
+func hookPeriod(timeout int) time.Duration {
+	if timeout <= 0 {
+		return time.Hour
+	}
+	return time.Duration(timeout) * time.Second
 }
 
 // label keeps the mirror: the label stable follows the newest release once it
@@ -343,4 +352,26 @@ func (p *plan) label() {
 	if p.Known && p.Serving && p.InService.Number == p.Newest.Number && p.Stable.Number < p.InService.Number {
 		p.do(Label{Release: p.InService})
 	}
+}
+
+// portless says why the goal can't be started although it is prepared: every
+// port of the range is taken. It is nil where that is not so.
+func portless(o Observed, d Desired, m Memory) error {
+	p := &plan{Observed: o, Desired: d, Memory: m, goal: goal(d, m)}
+	prepared, ok := p.Prepared[p.goal.Number]
+	if !ok {
+		return nil
+	}
+	main, ok := webOf(prepared.Recipe)
+	if !ok {
+		return nil
+	}
+	if _, runs := p.unit(p.goal, main.Name); runs {
+		return nil
+	}
+	if _, free := p.freePort(); free {
+		return nil
+	}
+	return fmt.Errorf("%s waits for a port: all of balancer.ports, %d-%d, are taken by releases that still drain, or by processes that are not the app's; end those, or widen the range",
+		p.goal, d.Rules.FirstPort, d.Rules.LastPort)
 }

@@ -225,8 +225,9 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"after its back-off", []is{newest(one), inService(one, 0), worker(one), crashed(3, time.Second)}, nil},
 		{"what was deregistered by hand is registered again", settled(target(8080, Target{})), []Step{Register{one, 8080}}},
 		{"what is in service stays so while the balancer doubts it", settled(target(8080, initialTarget)), nil},
-		{"beyond help, the group is asked for another instance", settled(grouped(), crashed(beyondHelp, time.Minute)), []Step{Replace{one}}},
-		{"once", settled(grouped(), crashed(beyondHelp, time.Minute), func(_ *Observed, _ *Desired, m *Memory) { m.Replaced = true }), nil},
+		{"beyond help, the group is asked for another instance", settled(grouped(), failing(time.Second), crashed(beyondHelp, time.Minute)), []Step{Replace{one}}},
+		{"not while it is well", settled(grouped(), crashed(beyondHelp, time.Minute)), nil},
+		{"once", settled(grouped(), failing(time.Second), crashed(beyondHelp, time.Minute), func(_ *Observed, _ *Desired, m *Memory) { m.Replaced = true }), nil},
 
 		// After a restart of the agent, and after a reboot.
 		{"a restarted agent checks what it adopts", []is{unread(), inService(one, 8080), runs(one, 8080), worker(one)}, []Step{Check{one, w1, 8180, 8080}}},
@@ -315,7 +316,7 @@ func TestMemoryAfterAStep(t *testing.T) {
 	})
 	t.Run("another boot remembers which targets may be left, until they are gone", func(t *testing.T) {
 		_, _, m := scenery(settled()...)
-		m = m.On(model.Identity{InstanceID: m.InstanceID, BootID: "another"})
+		m = m.On(model.Identity{InstanceID: m.InstanceID, BootID: "another"}, "")
 		if !slices.Equal(m.Left, []int{8080}) {
 			t.Fatalf("got %v", m.Left)
 		}
@@ -332,7 +333,7 @@ func TestMemoryAfterAStep(t *testing.T) {
 	t.Run("another boot forgets processes, not failures", func(t *testing.T) {
 		_, _, m := scenery(settled(bad(two, noon))...)
 		m.InstanceID, m.BootID = "i-1", "a"
-		m = m.On(model.Identity{InstanceID: "i-1", BootID: "b"})
+		m = m.On(model.Identity{InstanceID: "i-1", BootID: "b"}, "")
 		if m.Serving || m.Port != 0 || m.Ports != nil || m.InService != one || len(m.Failed) != 1 {
 			t.Errorf("got %+v", m)
 		}
@@ -340,7 +341,7 @@ func TestMemoryAfterAStep(t *testing.T) {
 	t.Run("another instance forgets everything", func(t *testing.T) {
 		_, _, m := scenery(settled(bad(two, noon))...)
 		m.InstanceID, m.BootID = "i-1", "a"
-		m = m.On(model.Identity{InstanceID: "i-2", BootID: "a"})
+		m = m.On(model.Identity{InstanceID: "i-2", BootID: "a"}, "")
 		if !m.InService.IsZero() || len(m.Failed) != 0 {
 			t.Errorf("got %+v", m)
 		}
@@ -388,5 +389,24 @@ func TestADrainLastsUntilNobodyIsThereAndNeverForEver(t *testing.T) {
 				t.Errorf("drained after %v, want %v", at, c.want)
 			}
 		})
+	}
+}
+
+func TestThatNoPortIsFreeIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		scene []is
+		said  bool
+	}{
+		{"every other port is taken", settled(newest(two), prepared(two), listening(8081), listening(8082)), true},
+		{"one is free", settled(newest(two), prepared(two), listening(8081)), false},
+		{"it runs already", settled(newest(two), prepared(two), runs(two, 8081), listening(8082)), false},
+		{"it is not prepared", settled(newest(two), listening(8081), listening(8082)), false},
+	} {
+		o, d, m := scenery(c.scene...)
+		if err := portless(o, d, m); (err != nil) != c.said {
+			t.Errorf("%s: got %v", c.name, err)
+		}
 	}
 }

@@ -85,7 +85,10 @@ func (a *Agent) environment(on scene, s Start, fromRecipe, fromStore map[string]
 // enoughMemory refuses to start a second copy of the app where it would push
 // the first one out of memory.
 func (a *Agent) enoughMemory(on scene, s Start) error {
-	if s.Port == 0 || !on.memory.Serving {
+	beside := slices.ContainsFunc(on.units, func(u unit.Status) bool {
+		return u.Port != 0 && u.Port != s.Port && u.State == unit.Running
+	})
+	if s.Port == 0 || !beside {
 		return nil
 	}
 	free, err := a.Sockets.MemoryAvailable()
@@ -110,7 +113,7 @@ func (a *Agent) howItEnded(ctx context.Context, on scene, s Start) string {
 		ctx, cancel := context.WithTimeout(ctx, look)
 		defer cancel()
 		if last, err := a.Runner.Tail(ctx, name, 1); err == nil && len(last) > 0 { // how it ended is said all the same
-			text += fmt.Sprintf(", its last line was %q", last[0])
+			text += ", its last line was " + fmt.Sprintf("%q", a.masked(ctx, last[0]))
 		}
 		return text
 	}

@@ -125,6 +125,9 @@ func (a *Agent) release(v model.Version) (model.Release, error) {
 	if err != nil {
 		return model.Release{}, fmt.Errorf("version %d of the release parameter is not a release, and is passed over: %w", v.Number, err)
 	}
+	if intent.Force || intent.Lock != "" || len(intent.Policy) > 0 || intent.RollbackOf != 0 {
+		return model.Release{}, fmt.Errorf("version %d of the release parameter says force, lock, policy or rollback_of, which this version of bootagent does not know: it is passed over; put a branch, a tag or a full SHA", v.Number)
+	}
 	if intent.Repository != "" && intent.Repository != a.Repository {
 		return model.Release{}, fmt.Errorf("version %d of the release parameter names the repository %q, and this instance serves %q (source.url): it is passed over", v.Number, intent.Repository, a.Repository)
 	}
@@ -298,5 +301,5 @@ func (a *Agent) heartbeat(ctx context.Context, id model.Identity, heart <-chan m
 
 // period is the time between two heartbeats.
 func period(m model.Membership) time.Duration {
-	return max(time.Duration(m.HookTimeout)*time.Second/3, 100*time.Millisecond)
+	return max(hookPeriod(m.HookTimeout)/3, 100*time.Millisecond)
 }

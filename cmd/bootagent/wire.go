@@ -68,7 +68,7 @@ func wire(ctx context.Context, conf config.Config, dirs config.Directories, log 
 			FirstPort: conf.Balancer.FirstPort, LastPort: conf.Balancer.LastPort,
 			UnhealthyGrace: conf.UnhealthyGrace, HoldOnFailure: conf.HoldOnFailure,
 		},
-		Env: conf.Env, Repository: conf.Source.URL, DrainMin: conf.DrainMin, MinMemory: conf.Limits.Memory, Home: home(dirs),
+		Env: conf.Env, Parameter: conf.Parameter, Repository: conf.Source.URL, DrainMin: conf.DrainMin, MinMemory: conf.Limits.Memory, Home: home(dirs),
 		Identity: id, Metadata: metadata, Parameters: parameters, Group: autoscaling.New(s),
 		Preparer: machine, Runner: units, Sockets: kernel{},
 		Store: state.At[agent.Memory](filepath.Join(dirs.State, "memory.json")),

@@ -18,37 +18,48 @@ func revisionf(format string, args ...any) error {
 	return &RevisionError{Err: fmt.Errorf(format, args...)}
 }
 
-// checkout writes a commit's tree. Everything is looked up by the hash that was computed from its content, so what is
-// written is what the SHA says.
-func (p *pack) checkout(ctx context.Context, sha string, w *tree.Writer) error {
+// checkout writes a commit's tree below prefix, and gives its submodules, of which it makes the directories alone.
+// Everything is looked up by the hash that was computed from its content, so what is written is what the SHA says.
+// Of entries it takes those that it visits.
+func (p *pack) checkout(ctx context.Context, sha string, w *tree.Writer, prefix string, entries *int) ([]submodule, error) {
 	commit := p.objects[plumbing.NewHash(sha)]
 	if commit == nil {
-		return ErrNoRevision
+		return nil, ErrNoRevision
 	}
 	switch commit.kind {
 	case plumbing.CommitObject:
 	case plumbing.TagObject:
 		of, _, _ := bytes.Cut(bytes.TrimPrefix(commit.data, []byte("object ")), []byte("\n"))
-		return revisionf("it is an annotated tag, not a commit: use what it points to, %s", of)
+		return nil, revisionf("it is an annotated tag, not a commit: use what it points to, %s", of)
 	default:
-		return revisionf("it is a %s, not a commit", commit.kind)
+		return nil, revisionf("it is a %s, not a commit", commit.kind)
 	}
 	line, _, _ := bytes.Cut(commit.data, []byte("\n"))
 	root, ok := bytes.CutPrefix(line, []byte("tree "))
 	if !ok || !isSHA(string(root)) {
-		return revisionf("the commit does not begin with its tree")
+		return nil, revisionf("the commit does not begin with its tree")
 	}
-	c := &checkout{ctx: ctx, pack: p, writer: w, entries: w.Limits().Files}
-	return c.directory("", plumbing.NewHash(string(root)), nil)
+	c := &checkout{ctx: ctx, pack: p, writer: w, prefix: prefix, entries: entries}
+	if err := c.directory("", plumbing.NewHash(string(root)), nil); err != nil {
+		return nil, err
+	}
+	return c.submodules()
 }
 
-// checkout is the state of one walk over a tree.
+// checkout is the state of one walk over a tree. Names are relative to the repository, but for the writer's, which
+// stand below prefix.
 type checkout struct {
 	ctx     context.Context
 	pack    *pack
 	writer  *tree.Writer
-	entries int // left to visit: directories can be nested in ways that write nothing and never end
+	prefix  string
+	entries *int // left to visit: directories can be nested in ways that write nothing and never end
+	links   []submodule
+	modules *object // .gitmodules
 }
+
+// at is where the writer has what the repository calls name.
+func (c *checkout) at(name string) string { return path.Join(c.prefix, name) }
 
 // The kinds of entries that git itself writes (gitformat-index(5)), and one that it wrote long ago.
 const (
@@ -84,8 +95,8 @@ func (c *checkout) directory(dir string, hash plumbing.Hash, above *attributes) 
 		return err
 	}
 	for _, e := range entries {
-		if c.entries--; c.entries < 0 {
-			return &tree.LimitError{Path: dir, What: "files, links and directories", Limit: int64(c.writer.Limits().Files)}
+		if *c.entries--; *c.entries < 0 {
+			return &tree.LimitError{Path: c.at(dir), What: "files, links and directories", Limit: int64(c.writer.Limits().Files)}
 		}
 		if err := tree.CheckName(e.name); err != nil {
 			return fmt.Errorf("in the directory %q: %w", dir, err)
@@ -112,9 +123,10 @@ func (c *checkout) entry(name string, e entry, attrs *attributes) error {
 		if err != nil {
 			return err
 		}
-		return c.writer.Symlink(name, string(target))
+		return c.writer.Symlink(c.at(name), string(target))
 	case modeSubmodule:
-		return revisionf("%q is a submodule, which is not supported yet: commit its files, or let the build fetch them", name)
+		c.links = append(c.links, submodule{path: name, sha: e.hash.String()})
+		return c.writer.Dir(c.at(name))
 	}
 	return revisionf("%q has the unknown mode %s", name, e.mode)
 }
@@ -126,6 +138,9 @@ func (c *checkout) file(name string, e entry, attrs *attributes) error {
 	o, err := c.object(e.hash, plumbing.BlobObject, name)
 	if err != nil {
 		return err
+	}
+	if name == modulesName {
+		c.modules = o
 	}
 	if o.lfs {
 		return revisionf("%q is a pointer of Git LFS, which is not supported: commit the file itself, or let the build fetch it", name)
@@ -142,14 +157,14 @@ func (c *checkout) file(name string, e entry, attrs *attributes) error {
 		}
 	}
 	if o.path == "" {
-		o.path = name
-		return c.writer.Adopt(name, executable, o.temp)
+		o.path = c.at(name)
+		return c.writer.Adopt(o.path, executable, o.temp)
 	}
 	first, err := c.writer.Open(o.path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(c.writer.File(c.ctx, name, executable, first), first.Close())
+	return errors.Join(c.writer.File(c.ctx, c.at(name), executable, first), first.Close())
 }
 
 // convertMax bounds a file that a checkout would change: such files are text.
@@ -168,7 +183,7 @@ func (c *checkout) convert(name string, executable bool, o *object, convert conv
 	if bytes.Equal(before, after) {
 		return false, nil
 	}
-	return true, c.writer.File(c.ctx, name, executable, bytes.NewReader(after))
+	return true, c.writer.File(c.ctx, c.at(name), executable, bytes.NewReader(after))
 }
 
 // read gives a blob's content.

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -21,6 +20,7 @@ var (
 	ErrEmptyRepository = errors.New("the repository is empty: push a commit first")
 	ErrDenied          = errors.New("access denied")
 	ErrNoRepository    = errors.New("no such repository")
+	ErrHostKey         = errors.New("the host's key is not one that is trusted")
 	ErrSHA256          = errors.New("the repository uses SHA-256 object names, which are not supported: use one with SHA-1")
 )
 
@@ -48,8 +48,7 @@ func (e *explained) Error() string { return e.text }
 func (e *explained) Unwrap() error { return e.err }
 
 // explain makes the error that callers see. A cancelled context shows its cause, and nothing secret stays in the text.
-func (s *Source) explain(what string, c *conn, err error) error {
-	err = c.cause(err)
+func (s *Source) explain(what string, err error) error {
 	return &explained{text: s.scrub(fmt.Sprintf("%s: %v", what, err)), err: err}
 }
 
@@ -63,26 +62,19 @@ func blame(err error) error {
 	return err
 }
 
-// cause prefers what really ended the operation, a context or a connection, over what decoders made of it.
-func (c *conn) cause(err error) error {
-	if isRevision(err) {
-		return err
-	}
-	if cause := context.Cause(c.ctx); cause != nil {
-		return cause
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.broken != nil {
-		return truncated(c.broken)
-	}
-	return err
+// userinfo finds credentials in the URLs that other packages put into their errors (a proxy's, a redirect's). The user of
+// an ssh:// URL is none.
+var userinfo = regexp.MustCompile(`(ssh)?://[^/@\s"]+@`)
+
+func hideUserinfo(text string) string {
+	return userinfo.ReplaceAllStringFunc(text, func(found string) string {
+		scheme, user, _ := strings.Cut(found, "://")
+		if scheme == "ssh" && !strings.Contains(user, ":") {
+			return found
+		}
+		return scheme + "://" + masked + "@"
+	})
 }
-
-// userinfo finds credentials in the URLs that other packages put into their errors (a proxy's, a redirect's).
-var userinfo = regexp.MustCompile(`://[^/@\s"]+@`)
-
-func hideUserinfo(text string) string { return userinfo.ReplaceAllString(text, "://"+masked+"@") }
 
 func (s *Source) scrub(text string) string {
 	if secret := string(s.config.Auth.Secret); secret != "" {

@@ -115,7 +115,7 @@ func TestCraftedTreesAreTheRevisionsFaultAndLeaveNothing(t *testing.T) {
 		".gitattributes link": {[]item{{"120000", ".gitattributes", body}}, "symbolic link"},
 		"duplicate":           {[]item{{"100644", "a", body}, {"100755", "a", body}}, "twice"},
 		"file and directory":  {[]item{{"100644", "a", body}, {"40000", "a", inner}}, "twice"},
-		"submodule":           {[]item{{"160000", "vendor/lib"[7:], strings.Repeat("ab", 20)}}, "submodule"},
+		"submodule":           {[]item{{"160000", "vendor/lib"[7:], strings.Repeat("ab", 20)}}, "no .gitmodules"},
 		"device":              {[]item{{"20666", "null", body}}, "unknown mode"},
 		"set-id":              {[]item{{"104755", "su", body}}, "unknown mode"},
 		"long name":           {[]item{{"100644", strings.Repeat("n", 300), body}}, "255"},

@@ -2,7 +2,6 @@ package source
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,59 +9,70 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 )
 
-// conn is the requests of one operation: they share connections, a base URL that redirects may have moved, and an end.
-type conn struct {
-	source *Source
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+// overHTTP is a conn's requests: they share connections, and a base URL that redirects may have moved.
+type overHTTP struct {
+	conn   *conn
 	client *http.Client
 	base   *url.URL
-
-	mu     sync.Mutex
-	broken error // the first error of a body: decoders on the way up may turn it into one of their own
 }
 
-// broke notes why a body ended.
-func (c *conn) broke(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.broken == nil {
-		c.broken = err
-	}
-}
-
-func (s *Source) connect(ctx context.Context) *conn {
-	ctx, cancel := context.WithCancelCause(ctx)
-	c := &conn{source: s, ctx: ctx, cancel: cancel, base: s.url}
-	transport := s.config.Transport
+func newOverHTTP(c *conn) *overHTTP {
+	h := &overHTTP{conn: c, base: c.remote.url}
+	transport, idle := c.remote.config.Transport, c.remote.config.Idle
 	if transport == nil {
 		transport = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	} else {
 		transport = transport.Clone()
 	}
-	transport.DialContext = (&net.Dialer{Timeout: s.config.Idle, KeepAlive: 15 * time.Second}).DialContext
-	transport.TLSHandshakeTimeout = s.config.Idle
-	transport.ResponseHeaderTimeout = s.config.Idle
+	transport.DialContext = (&net.Dialer{Timeout: idle, KeepAlive: 15 * time.Second}).DialContext
+	transport.TLSHandshakeTimeout = idle
+	transport.ResponseHeaderTimeout = idle
 	transport.DisableCompression = true // packs are compressed
-	c.client = &http.Client{Transport: transport, CheckRedirect: c.checkRedirect}
-	return c
+	h.client = &http.Client{Transport: transport, CheckRedirect: h.checkRedirect}
+	return h
 }
 
-// close ends whatever is still open; nothing outlives an operation.
-func (c *conn) close() {
-	c.cancel(nil)
-	c.client.CloseIdleConnections()
+func (h *overHTTP) close() { h.client.CloseIdleConnections() }
+
+// list asks for the refs; a redirect moves what follows, too.
+func (h *overHTTP) list() (io.ReadCloser, error) {
+	u := h.base.JoinPath(infoRefs)
+	u.RawQuery = "service=" + uploadPack
+	resp, err := h.do(http.MethodGet, u, nil)
+	if err != nil {
+		return nil, err
+	}
+	if ct := resp.Header.Get("Content-Type"); ct != "application/x-git-upload-pack-advertisement" {
+		return nil, errors.Join(fmt.Errorf("%w here: the server answers with %q, not as a git server: "+
+			"is %s the URL that `git clone` takes?", ErrNoRepository, ct, h.conn.remote.text), resp.Body.Close())
+	}
+	path, ok := strings.CutSuffix(resp.Request.URL.Path, infoRefs)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the server redirects to %s, which is no repository", resp.Request.URL.Redacted()),
+			resp.Body.Close())
+	}
+	moved := *resp.Request.URL
+	moved.Path, moved.RawPath, moved.RawQuery = path, strings.TrimSuffix(moved.RawPath, infoRefs), ""
+	h.base = &moved
+	return resp.Body, nil
+}
+
+func (h *overHTTP) ask(request []byte) (io.ReadCloser, error) {
+	resp, err := h.do(http.MethodPost, h.base.JoinPath(uploadPack), request)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
 }
 
 // checkRedirect follows a redirect of the first request (the only GET) on the same host, or from http to https there,
 // as git does (http.followRedirects=initial). Anywhere else the credentials must not go, nor do we without them.
-func (c *conn) checkRedirect(req *http.Request, via []*http.Request) error {
+func (h *overHTTP) checkRedirect(req *http.Request, via []*http.Request) error {
 	from, to := via[0].URL, req.URL
 	where := (&url.URL{Scheme: to.Scheme, Host: to.Host, Path: to.Path}).String()
 	switch {
@@ -88,17 +98,15 @@ func sameOrigin(from, to *url.URL) bool {
 }
 
 func port(u *url.URL) string {
-	switch {
-	case u.Port() != "":
+	if u.Port() != "" {
 		return u.Port()
-	case u.Scheme == "https":
-		return "443"
 	}
-	return "80"
+	return defaultPort(u.Scheme)
 }
 
 // do sends one request and judges the status.
-func (c *conn) do(method string, u *url.URL, body []byte) (*http.Response, error) {
+func (h *overHTTP) do(method string, u *url.URL, body []byte) (*http.Response, error) {
+	c := h.conn
 	req, err := http.NewRequestWithContext(c.ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -108,10 +116,10 @@ func (c *conn) do(method string, u *url.URL, body []byte) (*http.Response, error
 		req.Header.Set("Content-Type", "application/x-git-upload-pack-request")
 		req.Header.Set("Accept", "application/x-git-upload-pack-result")
 	}
-	if auth := c.source.config.Auth; auth.Secret != "" {
+	if auth := c.remote.auth; auth.Secret != "" {
 		req.SetBasicAuth(auth.User, string(auth.Secret))
 	}
-	resp, err := c.client.Do(req)
+	resp, err := h.client.Do(req)
 	if err != nil {
 		var wrapped *url.Error // the URL is told already
 		if errors.As(err, &wrapped) {
@@ -120,7 +128,7 @@ func (c *conn) do(method string, u *url.URL, body []byte) (*http.Response, error
 		var network net.Error
 		switch {
 		case errors.As(err, &network) && network.Timeout() && c.ctx.Err() == nil:
-			return nil, fmt.Errorf("the server did not answer within %s: %w", c.source.config.Idle, err)
+			return nil, fmt.Errorf("the server did not answer within %s: %w", c.remote.config.Idle, err)
 		case errors.As(err, &network):
 			return nil, fmt.Errorf("the server can't be reached: %w", err)
 		}
@@ -128,24 +136,28 @@ func (c *conn) do(method string, u *url.URL, body []byte) (*http.Response, error
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
-		return nil, c.status(resp)
+		return nil, h.status(resp)
 	}
 	resp.Body = c.watch(resp.Body)
 	return resp, nil
 }
 
 // status says in words what an HTTP status means for the repository, and what to do.
-func (c *conn) status(resp *http.Response) error {
+func (h *overHTTP) status(resp *http.Response) error {
 	said := ""
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
-		text, _ := io.ReadAll(io.LimitReader(c.watch(resp.Body), 1<<10)) // what can't be read is not quoted
+		text, _ := io.ReadAll(io.LimitReader(h.conn.watch(resp.Body), 1<<10)) // what can't be read is not quoted
 		if said = printable(string(text)); said != "" {
 			said = fmt.Sprintf(" (it says: %s)", said)
 		}
 	}
-	auth := c.source.config.Auth
+	auth, foreign := h.conn.remote.auth, h.conn.remote.foreign
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
+		if foreign {
+			return fmt.Errorf("%w: the server wants credentials (401), and those of source.auth go to source.url's host and scheme alone: "+
+				"give the submodule a relative URL in .gitmodules (../name.git), or make its repository public%s", ErrDenied, said)
+		}
 		if auth.Secret == "" {
 			return fmt.Errorf("%w: the server wants credentials (401): set source.auth.parameter, or check that the URL is right%s",
 				ErrDenied, said)
@@ -155,8 +167,8 @@ func (c *conn) status(resp *http.Response) error {
 	case http.StatusForbidden:
 		return fmt.Errorf("%w: the credentials may not read this repository (403): give them read access%s", ErrDenied, said)
 	case http.StatusNotFound, http.StatusGone:
-		return fmt.Errorf("%w (%d), or one that these credentials may not see: check source.url and source.auth%s",
-			ErrNoRepository, resp.StatusCode, said)
+		return fmt.Errorf("%w (%d), or one that these credentials may not see: %s%s",
+			ErrNoRepository, resp.StatusCode, h.conn.remote.hint(), said)
 	}
 	return fmt.Errorf("the server answers %s: try again later%s", resp.Status, said)
 }

@@ -44,7 +44,8 @@ type object struct {
 
 // pack is a parsed pack.
 type pack struct {
-	objects map[plumbing.Hash]*object
+	objects  map[plumbing.Hash]*object
+	inflated int64 // bytes of all objects, and of those that came before
 }
 
 // reader parses a pack in one pass over the stream: whole objects are hashed and stored as they come, deltas noted and
@@ -61,10 +62,13 @@ type reader struct {
 	deltas   deltas
 }
 
-// readPack reads a whole pack. A *tree.LimitError means that it holds more than was allowed.
-func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, limits tree.Limits) (*pack, error) {
-	stream = &boundedReader{r: stream, left: limits.Bytes + slack}
+// readPack reads a whole pack. A *tree.LimitError means that it holds more than was allowed, together with the bytes
+// that came before, in other packs for the same tree.
+func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, before int64) (*pack, error) {
+	limits := w.Limits()
+	stream = &boundedReader{r: stream, left: max(limits.Bytes-before, 0) + slack}
 	r := &reader{writer: w, limits: limits, scanner: packfile.NewScanner(stream), byOffset: map[int64]*object{}}
+	r.bytes.Store(before)
 	defer r.deltas.close()
 	if err := r.scan(ctx); err != nil {
 		return nil, fmt.Errorf("the pack: %w", damaged(truncated(err)))
@@ -72,7 +76,7 @@ func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, limits tree
 	if err := r.resolve(ctx); err != nil {
 		return nil, fmt.Errorf("the pack: %w", damaged(err))
 	}
-	p := &pack{objects: make(map[plumbing.Hash]*object, len(r.objects))}
+	p := &pack{objects: make(map[plumbing.Hash]*object, len(r.objects)), inflated: r.bytes.Load()}
 	for _, o := range r.objects {
 		p.objects[o.hash] = o
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
@@ -24,28 +23,14 @@ const (
 
 // refs asks for the advertised refs and capabilities.
 func (c *conn) refs() (refs, error) {
-	u := c.base.JoinPath(infoRefs)
-	u.RawQuery = "service=" + uploadPack
-	resp, err := c.do(http.MethodGet, u, nil)
+	listed, err := c.transport.list()
 	if err != nil {
 		return refs{}, err
 	}
-	defer resp.Body.Close()
-	if ct := resp.Header.Get("Content-Type"); ct != "application/x-git-upload-pack-advertisement" {
-		return refs{}, fmt.Errorf("%w here: the server answers with %q, not as a git server: "+
-			"is %s the URL that `git clone` takes?", ErrNoRepository, ct, c.source.URL())
-	}
-	if path, ok := strings.CutSuffix(resp.Request.URL.Path, infoRefs); ok {
-		moved := *resp.Request.URL
-		moved.Path, moved.RawPath, moved.RawQuery = path, strings.TrimSuffix(moved.RawPath, infoRefs), ""
-		c.base = &moved
-	} else {
-		return refs{}, fmt.Errorf("the server redirects to %s, which is no repository", resp.Request.URL.Redacted())
-	}
-	body := bufio.NewReaderSize(&boundedReader{r: resp.Body, left: refsMax}, 8<<10)
-	first, _ := body.Peek(4 << 10) // a short or failing read shows below
+	var first head
 	adv := packp.NewAdvRefs()
-	err = adv.Decode(body)
+	err = adv.Decode(io.TeeReader(bufio.NewReaderSize(&boundedReader{r: listed, left: refsMax}, 8<<10), &first))
+	_ = listed.Close() // it has been read
 	switch {
 	case bytes.Contains(first, []byte("object-format=sha256")):
 		return refs{}, ErrSHA256
@@ -57,6 +42,17 @@ func (c *conn) refs() (refs, error) {
 		return refs{}, ErrEmptyRepository
 	}
 	return refs{adv}, nil
+}
+
+// head keeps the beginning of what is written to it.
+type head []byte
+
+// headMax is more than a server's capabilities take, or a line to a person.
+const headMax = 4 << 10
+
+func (h *head) Write(p []byte) (int, error) {
+	*h = append(*h, p[:min(len(p), headMax-len(*h))]...)
+	return len(p), nil
 }
 
 var (
@@ -107,12 +103,12 @@ func (c *conn) pack(w wants) (io.Reader, error) {
 	if err := pktline.NewEncoder(&body).EncodeString("done\n"); err != nil {
 		return nil, fmt.Errorf("ask for the pack: %w", err)
 	}
-	resp, err := c.do(http.MethodPost, c.base.JoinPath(uploadPack), body.Bytes()) //nolint:bodyclose // conn closes it
+	stream, err := c.transport.ask(body.Bytes()) // the conn's end closes it
 	if err != nil {
 		return nil, err
 	}
 	answer := packp.NewUploadPackResponse(req)
-	if err := answer.Decode(resp.Body); err != nil {
+	if err := answer.Decode(stream); err != nil {
 		return nil, refusal(err)
 	}
 	return &spoken{demux(bufio.NewReaderSize(answer, 64<<10)), c}, nil

@@ -48,7 +48,8 @@ func from(t testing.TB, srv *gittest.Server) *source.Source {
 	return newSource(t, source.Config{URL: srv.CloneURL()})
 }
 
-// snapshot is what is below dir: path → mode and content (in short), without a .git.
+// snapshot is what is below dir: path → mode and content (in short), without git's own: .git, and a submodule's file
+// of that name.
 func snapshot(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	got := map[string]string{}
@@ -57,8 +58,11 @@ func snapshot(t testing.TB, dir string) map[string]string {
 			return err
 		}
 		rel, _ := filepath.Rel(dir, p)
-		if rel == ".git" {
+		switch {
+		case d.Name() == ".git" && d.IsDir():
 			return fs.SkipDir
+		case d.Name() == ".git":
+			return nil
 		}
 		info, err := d.Info()
 		if err != nil {

@@ -16,7 +16,7 @@ const (
 	dripPeriods = 10
 )
 
-// watched is a response's body that is ended when the server stops sending. It counts only while somebody waits for bytes:
+// watched is a server's answer that is ended when the server stops sending. It counts only while somebody waits for bytes:
 // a slow disk on our side is no silence on theirs.
 type watched struct {
 	io.ReadCloser
@@ -32,7 +32,7 @@ type watched struct {
 }
 
 func (c *conn) watch(body io.ReadCloser) io.ReadCloser {
-	w := &watched{ReadCloser: body, conn: c, idle: c.source.config.Idle}
+	w := &watched{ReadCloser: body, conn: c, idle: c.remote.config.Idle}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(w.idle/2, w.look)

@@ -153,7 +153,7 @@ func portRange(text string) (first, last int, err error) {
 
 var (
 	word        = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
-	region      = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	region      = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d$`)
 	parameter   = regexp.MustCompile(`^/[A-Za-z0-9_.\-/]+$`)
 	targetGroup = regexp.MustCompile(`^(arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:\d{12}:targetgroup/[A-Za-z0-9-]{1,32}/[0-9a-f]+|[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?)$`)
 )

@@ -1,7 +1,9 @@
 package gittest_test
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,5 +37,31 @@ func TestARepositoryKeepsItsFilesAndIsServed(t *testing.T) {
 		tag + "\trefs/tags/v1\n" + first + "\trefs/tags/v1^{}\n"
 	if string(out) != want {
 		t.Errorf("ls-remote says\n%s\nwant\n%s", out, want)
+	}
+}
+
+func TestTheRealGitAndSSHFetchFromTheSSHServer(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("ssh"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("ssh is needed here: install openssh-client")
+		}
+		t.Skip("LEFT OUT: ssh is not installed (Debian: openssh-client)")
+	}
+	repo := gittest.NewRepo(t)
+	sha := repo.Commit(map[string]string{"a": "1"})
+	srv := gittest.NewSSHServer(t, repo, gittest.SSHOptions{})
+	home := t.TempDir()
+	for name, text := range map[string]string{"key": srv.ClientKey, "known_hosts": srv.KnownHosts} {
+		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("git", "ls-remote", srv.CloneURL(), "main")
+	cmd.Env = append(gittest.Environment(home), "GIT_SSH_COMMAND=ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes"+
+		" -o UserKnownHostsFile="+filepath.Join(home, "known_hosts")+" -i "+filepath.Join(home, "key"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(out) != sha+"\trefs/heads/main\n" {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -22,10 +22,11 @@ type Repo struct {
 
 // File is one file of a commit.
 type File struct {
-	Body    string // a link's target, where Link is set
-	Exec    bool
-	Link    bool
-	Removed bool
+	Body      string // a link's target, where Link is set; a commit's SHA, where Submodule is
+	Exec      bool
+	Link      bool
+	Submodule bool
+	Removed   bool
 }
 
 // NewRepo makes an empty bare repository "app.git".
@@ -38,6 +39,17 @@ func NewRepo(t testing.TB) *Repo {
 	}
 	r.Git("init", "-q", "--bare", "-b", "main", ".")
 	return r
+}
+
+// Neighbour makes an empty bare repository beside this one, for the same servers.
+func (r *Repo) Neighbour(name string) *Repo {
+	r.t.Helper()
+	n := &Repo{Dir: filepath.Join(filepath.Dir(r.Dir), name), t: r.t}
+	if err := os.Mkdir(n.Dir, 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	n.Git("init", "-q", "--bare", "-b", "main", ".")
+	return n
 }
 
 // Name is the repository's name below its server's URL.
@@ -67,6 +79,9 @@ func (r *Repo) CommitFiles(branch string, files map[string]File) string {
 		switch {
 		case f.Removed:
 			fmt.Fprintf(&in, "D %s\n", quote(name))
+			continue
+		case f.Submodule:
+			fmt.Fprintf(&in, "M 160000 %s %s\n", f.Body, quote(name))
 			continue
 		case f.Link:
 			fmt.Fprintf(&in, "M 120000 inline %s\n", quote(name))

@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/bootagent/bootagent/internal/model"
+)
+
+// parameters is Parameter Store as one instance sees it.
+type parameters struct {
+	environment map[string]string
+	err         error
+}
+
+func (p parameters) Read(context.Context) (model.Published, error) { return model.Published{}, p.err }
+func (p parameters) Label(context.Context, int64) error            { return p.err }
+func (p parameters) Environment(context.Context) (map[string]string, error) {
+	return p.environment, p.err
+}
+
+func TestWhatAnAppSaysIsShownWithoutItsSecrets(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Log: zap.NewNop(), Parameters: parameters{environment: map[string]string{
+		"DATABASE_URL": "postgres://app:hunter2@db/shop", "DEBUG": "true",
+	}}})
+	got := a.masked(t.Context(), "can't connect to postgres://app:hunter2@db/shop; debug is true")
+	if want := "can't connect to [DATABASE_URL]; debug is true"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestWhatAnAppSaysIsWithheldWhereItsSecretsCannotBeRead(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Log: zap.NewNop(), Parameters: parameters{err: errors.New("no network")}})
+	got := a.masked(t.Context(), "hunter2")
+	if strings.Contains(got, "hunter2") || !strings.Contains(got, "no network") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestWhatALaterVersionKnowsIsRefusedAndNotPassedOver(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Log: zap.NewNop(), Repository: "https://git.example.org/shop.git"})
+	for _, value := range []string{
+		`{"schema":1,"ref":"main","force":true}`, `{"schema":1,"ref":"main","lock":"n"}`,
+		`{"schema":1,"ref":"main","policy":{"canary":2}}`, `{"schema":1,"ref":"main","rollback_of":3}`,
+		`{"schema":1,"ref":"main","repository":"https://elsewhere.example.org/x.git"}`,
+	} {
+		if got, err := a.release(model.Version{Number: 7, Value: value}); err == nil || !got.IsZero() || !strings.Contains(err.Error(), "version 7") {
+			t.Errorf("%s: got %v, %v", value, got, err)
+		}
+	}
+	if got, err := a.release(model.Version{Number: 7, Value: `{"schema":1,"ref":"main","by":"ann","message":"hi"}`}); err != nil || got.Ref != "main" || got.Number != 7 {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestTheMemoryOfAnotherParameterIsForgotten(t *testing.T) {
+	t.Parallel()
+	_, _, m := scenery(settled()...)
+	m.InstanceID, m.BootID, m.Parameter, m.Highest = "i-1", "b", "/a/release", 50
+	id := model.Identity{InstanceID: "i-1", BootID: "b"}
+	if same := m.On(id, "/a/release"); same.Highest != 50 || !same.Serving {
+		t.Errorf("the same parameter: got %+v", same)
+	}
+	if other := m.On(id, "/b/release"); other.Highest != 0 || !other.InService.IsZero() || other.Parameter != "/b/release" {
+		t.Errorf("another parameter: got %+v", other)
+	}
+}
