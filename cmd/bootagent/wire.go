@@ -146,14 +146,25 @@ func (r *repository) open(ctx context.Context) (*source.Source, error) {
 		Limits: tree.Limits{
 			Bytes: r.conf.Limits.Bytes, FileBytes: r.conf.Limits.File, Files: r.conf.Limits.Files,
 		},
-		Log: r.log,
+		KnownHosts: r.conf.Source.KnownHosts, SubmoduleHosts: r.conf.Source.SubmoduleHosts, Log: r.log,
 	}
-	if name := r.conf.Source.Auth.Parameter; name != "" {
-		secret, err := r.parameters.Secret(ctx, name)
-		if err != nil {
-			return nil, fmt.Errorf("read the repository's secret (source.auth.parameter): %w", err)
+	auth := r.conf.Source.Auth
+	c.Auth.User = auth.User
+	for key, secret := range map[string]struct {
+		name string
+		to   *source.Secret
+	}{
+		"source.auth.parameter": {auth.Parameter, &c.Auth.Secret},
+		"source.auth.key":       {auth.Key, &c.Auth.Key},
+	} {
+		if secret.name == "" {
+			continue
 		}
-		c.Auth = source.Auth{User: r.conf.Source.Auth.User, Secret: source.Secret(secret)}
+		value, err := r.parameters.Secret(ctx, secret.name)
+		if err != nil {
+			return nil, fmt.Errorf("read the repository's secret (%s): %w", key, err)
+		}
+		*secret.to = source.Secret(value)
 	}
 	return source.New(c)
 }

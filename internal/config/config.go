@@ -57,15 +57,20 @@ type Config struct {
 
 // Source is the app's repository.
 type Source struct {
-	URL          string
+	URL          string // https://…, ssh://…, or git@host:path
 	Auth         Auth
 	Subdirectory string // the app's directory in the repository; empty means the top
+	// KnownHosts are lines of a known_hosts file; SSH needs them.
+	KnownHosts string
+	// SubmoduleHosts are hosts, besides the repository's own, that submodules may be fetched from without credentials.
+	SubmoduleHosts []string
 }
 
-// Auth is how the repository is read: with a token or a password that is in Parameter Store.
+// Auth is how the repository is read: with a secret that is in Parameter Store.
 type Auth struct {
-	Parameter string // the name of the SecureString; empty means none is needed
-	User      string // for a password or a host that wants a user beside the token
+	Parameter string // the name of the SecureString with the token or password, for HTTPS; empty means none is needed
+	Key       string // the name of the SecureString with the private key, for SSH
+	User      string // for a password, or a host that wants a user beside the token
 }
 
 // Balancer is who registers what.

@@ -42,6 +42,17 @@ func TestTheLeastConfigurationHasADefaultForEverythingElse(t *testing.T) {
 	}
 }
 
+func TestARepositoryOverSSHHasAKeyAndAPinnedHost(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"git@git.example.org:shop.git", "ssh://git@git.example.org:2222/shop.git"} {
+		got, err := config.Parse("config.yaml", []byte(strings.Replace(least, "https://git.example.org/shop.git",
+			url+"\n  auth: {key: /shop/deploy-key}\n  known_hosts: git.example.org ssh-ed25519 AAAA\n  submodule_hosts: [lib.example.org]", 1)))
+		if err != nil || got.Source.URL != url || got.Source.Auth.Key != "/shop/deploy-key" || got.Source.KnownHosts == "" || len(got.Source.SubmoduleHosts) != 1 {
+			t.Errorf("%s: got %+v, %v", url, got.Source, err)
+		}
+	}
+}
+
 func TestTheExampleParsesAndSaysEveryKey(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load("testdata/example.yaml")
@@ -70,7 +81,12 @@ func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
 		{"a range of one", strings.Replace(least, "balancer:\n", "balancer:\n  ports: \"8080-8080\"\n", 1), "a handover needs two"},
 		{"a secret in the URL", strings.Replace(least, "https://", "https://me:hunter2@", 1), "put the secret into Parameter Store"},
 		{"a secret over plain http", strings.Replace(least, "https://git.example.org/shop.git", "http://git.example.org/shop.git\n  auth: {parameter: /t}", 1), "use https"},
-		{"ssh", strings.Replace(least, "https://git.example.org/shop.git", "git@git.example.org:shop.git", 1), "not supported by this version"},
+		{"ssh without its host's key", strings.Replace(least, "https://git.example.org/shop.git", "git@git.example.org:shop.git\n  auth: {key: /k}", 1), "ssh-keyscan"},
+		{"ssh without a key", strings.Replace(least, "https://git.example.org/shop.git", "ssh://git@git.example.org/shop.git\n  known_hosts: x", 1), "source.auth.key is missing"},
+		{"ssh with a token", strings.Replace(least, "https://git.example.org/shop.git", "git@git.example.org:shop.git\n  known_hosts: x\n  auth: {parameter: /t}", 1), "a token is for https"},
+		{"ssh with a password", strings.Replace(least, "https://git.example.org/shop.git", "ssh://git:hunter2@git.example.org/shop.git", 1), "put a key into Parameter Store"},
+		{"https with a key", strings.Replace(least, "shop.git\n", "shop.git\n  auth: {key: /k}\n", 1), "source.auth.key is for SSH"},
+		{"https with known hosts", strings.Replace(least, "shop.git\n", "shop.git\n  known_hosts: x\n", 1), "leave it out"},
 		{"a path", strings.Replace(least, "https://git.example.org/shop.git", "/srv/shop.git", 1), "instances fetch over the network"},
 		{"a way out of the repository", strings.Replace(least, "source:\n", "source:\n  subdirectory: ../x\n", 1), "inside the repository"},
 		{"a number without a unit", least + "drain_min: 30\n", `write "30s"`},

@@ -64,18 +64,57 @@ func source(v strictyaml.Value) Source {
 	place.Check(&s.URL, checkURL)
 	if a := m.Get("auth"); a.Given() {
 		auth := a.Map()
-		auth.Require("parameter", "it names the SecureString that holds the token or password").Check(&s.Auth.Parameter, checkParameter)
+		auth.Get("parameter").Check(&s.Auth.Parameter, checkParameter)
+		auth.Get("key").Check(&s.Auth.Key, checkParameter)
 		auth.Get("user").String(&s.Auth.User)
-		auth.Reserved("key")
 		auth.Done()
+		switch ssh := overSSH(s.URL); {
+		case ssh && s.Auth.Key == "":
+			a.Fail("source.auth.key is missing: over SSH it names the SecureString that holds the private key; a token is for https")
+		case ssh && s.Auth.Parameter != "":
+			a.Fail("source.auth.parameter is for a token over https; over SSH give source.auth.key alone")
+		case !ssh && s.Auth.Key != "":
+			a.Fail("source.auth.key is for SSH; over https give source.auth.parameter, the name of the SecureString that holds the token or password")
+		case !ssh && s.Auth.Parameter == "":
+			a.Fail("source.auth.parameter is missing: it names the SecureString that holds the token or password")
+		}
 		if u, err := url.Parse(s.URL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
 			place.Fail("source.url is plain http, and source.auth would show its secret to the network; use https")
 		}
 	}
 	m.Get("subdirectory").Check(&s.Subdirectory, checkSubdirectory)
-	m.Reserved("known_hosts", "engine", "verify")
+	hosts := m.Get("known_hosts")
+	hosts.String(&s.KnownHosts)
+	switch ssh := overSSH(s.URL); {
+	case ssh && s.KnownHosts == "":
+		place.Fail("source.url is an SSH address, and source.known_hosts is missing: it pins the host's key; take the lines that `ssh-keyscan <host>` prints, once they are checked against what the host publishes")
+	case ssh && s.Auth.Key == "":
+		place.Fail("source.url is an SSH address, and source.auth.key is missing: it names the SecureString that holds the private key")
+	case !ssh && hosts.Given():
+		hosts.Fail("source.known_hosts is for SSH, and source.url is not an SSH address: leave it out")
+	}
+	for _, item := range m.Get("submodule_hosts").List() {
+		var host string
+		if item.Check(&host, checkHost) {
+			s.SubmoduleHosts = append(s.SubmoduleHosts, host)
+		}
+	}
+	m.Reserved("engine", "verify")
 	m.Done()
 	return s
+}
+
+// overSSH says whether an address is one of SSH: ssh://…, or the short form of scp, git@host:path.
+func overSSH(address string) bool {
+	before, _, colon := strings.Cut(address, ":")
+	return strings.HasPrefix(address, "ssh://") || strings.HasPrefix(address, "git+ssh://") || colon && strings.Contains(before, "@")
+}
+
+func checkHost(s string) error {
+	if s == "" || strings.ContainsAny(s, "/@ \t\n") {
+		return errors.New("must be a host or host:port")
+	}
+	return nil
 }
 
 func balancer(root *strictyaml.Map, b Balancer) Balancer {
@@ -194,15 +233,13 @@ func checkSubdirectory(s string) error {
 }
 
 func checkURL(s string) error {
-	if scp := strings.SplitN(s, ":", 2); len(scp) == 2 && strings.Contains(scp[0], "@") { // git@host:path is no URL
-		return errors.New("is an SSH address, which is not supported by this version of bootagent; use https")
+	if overSSH(s) {
+		return checkSSH(s)
 	}
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || strings.ContainsAny(s, " \t\n"):
 		return errors.New("must be a URL such as https://github.com/you/app.git")
-	case u.Scheme == "ssh":
-		return errors.New("is an SSH address, which is not supported by this version of bootagent; use https")
 	case u.Scheme == "file", u.Scheme == "":
 		return errors.New("is a path, and instances fetch over the network; use https")
 	case u.Scheme != "https" && u.Scheme != "http":
@@ -213,6 +250,19 @@ func checkURL(s string) error {
 		return errors.New("names no host")
 	case u.RawQuery != "" || u.Fragment != "":
 		return errors.New("has a query or a fragment, and a repository's address has none")
+	}
+	return nil
+}
+
+// checkSSH refuses a secret in the address; the rest is the source's to judge, which knows all its forms.
+func checkSSH(s string) error {
+	if strings.ContainsAny(s, " \t\n") {
+		return errors.New("must be an address such as git@github.com:you/app.git")
+	}
+	if u, err := url.Parse(s); err == nil && u.User != nil {
+		if _, password := u.User.Password(); password {
+			return errors.New("has a password in it; put a key into Parameter Store and name it in source.auth.key")
+		}
 	}
 	return nil
 }
