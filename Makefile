@@ -11,7 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
-.PHONY: build test demo lint fmt bench clean
+.PHONY: build test demo e2e lint fmt bench clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bootagent ./cmd/bootagent
@@ -28,6 +28,11 @@ test: build $(VENV)/ready
 
 demo: build
 	$(GO) run ./test/demo
+
+# Real machines, booted from a Debian image that is made once: systemd as PID 1, cloud-init. Linux and root.
+e2e:
+	sh test/nspawn/setup.sh
+	BOOTAGENT_E2E=1 $(GO) test -count=1 -timeout 30m ./test/nspawn
 
 lint: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
