@@ -63,7 +63,8 @@ func TestAppsThatNeverGetWellAreRevertedAndLoseNothing(t *testing.T) {
 		},
 		{
 			"an app that listens and then dies", appWith("path: /up, interval: 1s, successes: 9", "-dies", "4s"),
-			[]string{"the process web exited with code 3", "of 9 in a row passed", "| the app dies as it was told"},
+			// Not how often it had passed: a last check may fall between the end of its socket and its own.
+			[]string{"the process web exited with code 3", "| the app dies as it was told"},
 		},
 		{
 			// It passes its checks here, but not the balancer's, which wants 200; while the agent waits for that, it dies.

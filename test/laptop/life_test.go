@@ -1,7 +1,9 @@
 package laptop_test
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	"github.com/bootagent/bootagent/internal/region/elbv2"
+	"github.com/bootagent/bootagent/internal/region/fault"
+	"github.com/bootagent/bootagent/internal/region/wire"
 	"github.com/bootagent/bootagent/internal/trial"
 )
 
@@ -149,9 +153,7 @@ func TestAnAppThatKeepsFailingIsTakenOutAndReplacedByANewProcess(t *testing.T) {
 	i := l.only()
 	l.until("in service", func() error { return l.settled(i, 1) })
 	before := l.theProcess(i)
-	if _, err := get(newClient(), fmt.Sprintf("http://127.0.0.1:%d/up/500", before.port)); err == nil || !strings.Contains(err.Error(), "200 OK") {
-		t.Fatalf("the app would not fall ill: %v", err)
-	}
+	l.up(before.port, http.StatusInternalServerError)
 	l.wait("said so", problem("fails its checks", "500"))
 	l.until("deregistered", func() error {
 		targets, err := l.targets(i)
@@ -168,6 +170,55 @@ func TestAnAppThatKeepsFailingIsTakenOutAndReplacedByANewProcess(t *testing.T) {
 	if len(status.Problems) > 0 || len(status.Failed) > 0 {
 		t.Errorf("the trouble is over, and the status says %v, failed: %v", status.Problems, status.Failed)
 	}
+}
+
+// TestAnAppThatRecoversWhileItIsTakenOutIsPutBack lets the agent change its mind in the middle of a deregistration that
+// has happened already, and of which it gets no answer.
+func TestAnAppThatRecoversWhileItIsTakenOutIsPutBack(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(o *trial.Options) {
+		o.UnhealthyGrace = time.Second
+		o.Check = elbv2.HealthCheck{Path: "/"}
+	})
+	l.put(l.commit("main"))
+	l.launch()
+	i := l.only()
+	l.until("in service", func() error { return l.settled(i, 1) })
+	before := l.theProcess(i)
+	l.disturb(fault.Rule{Operation: "DeregisterTargets", Effect: func(ctx context.Context, _ wire.Call, next func() (any, error)) (any, error) {
+		answer, err := next()
+		l.up(before.port, http.StatusOK)
+		<-ctx.Done() // until the agent hangs up
+		return answer, err
+	}})
+	l.up(before.port, http.StatusInternalServerError)
+	l.until("deregistered", func() error {
+		targets, err := l.targets(i)
+		if len(targets) > 0 || err != nil {
+			return fmt.Errorf("the targets are %v (%v)", targets, err)
+		}
+		return nil
+	})
+	began := time.Now()
+	l.until("in service again", func() error { return l.settled(i, 1) })
+	if after := l.theProcess(i); after != before {
+		t.Errorf("the app had recovered, and was replaced: %v, then %v", before, after)
+	}
+	// It need not wait for the next look at the targets, which comes every thirty seconds.
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("that took %s", took)
+	}
+}
+
+// up tells the app on that port what /up is to answer from now on.
+func (l *lab) up(port, status int) {
+	l.t.Helper()
+	answer, err := newClient().Get(fmt.Sprintf("http://127.0.0.1:%d/up/%d", port, status))
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
+	_ = answer.Body.Close()
 }
 
 func TestAReleaseThatFailsItsChecksIsRevertedAndAGoodOneTakesOver(t *testing.T) {
