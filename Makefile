@@ -11,7 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
-.PHONY: build test demo e2e lint fmt bench clean
+.PHONY: build test demo e2e lint fmt bench package clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bootagent ./cmd/bootagent
@@ -21,7 +21,7 @@ build:
 $(VENV)/ready: test/contract/requirements.txt
 	@sh test/contract/setup.sh $(VENV)
 
-test: build $(VENV)/ready
+test: build $(VENV)/ready $(TOOLS)/nfpm
 	@$(if $(CC_FOUND),,echo 'make test: no C compiler found, running without the race detector')
 	$(GO) test $(RACE) -timeout 10m ./...
 	$(GO) -C examples/hello test ./...
@@ -30,15 +30,19 @@ demo: build
 	$(GO) run ./test/demo
 
 # Real machines, booted from a Debian image that is made once: systemd as PID 1, cloud-init. Linux and root.
-e2e:
+e2e: $(TOOLS)/nfpm
 	sh test/nspawn/setup.sh
-	BOOTAGENT_E2E=1 $(GO) test -count=1 -timeout 30m ./test/nspawn
+	BOOTAGENT_E2E=1 $(GO) test -count=1 -timeout 30m ./test/nspawn ./packaging
 
 lint: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
 
+# Each tool by itself: the linter takes minutes to build, and the tests want only the packager.
 $(TOOLS)/golangci-lint: tools/go.mod
-	GOBIN=$(abspath $(TOOLS)) $(GO) -C tools install tool
+	GOBIN=$(abspath $(TOOLS)) $(GO) -C tools install github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(TOOLS)/nfpm: tools/go.mod
+	GOBIN=$(abspath $(TOOLS)) $(GO) -C tools install github.com/goreleaser/nfpm/v2/cmd/nfpm
 
 fmt: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint fmt ./...
@@ -46,5 +50,9 @@ fmt: $(TOOLS)/golangci-lint
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+# Static binaries, .deb and .rpm for amd64 and arm64, and their digests, into dist/.
+package: $(TOOLS)/nfpm
+	GO='$(GO)' NFPM='$(abspath $(TOOLS))/nfpm' sh packaging/build.sh '$(VERSION)'
+
 clean:
-	rm -rf bin .cache
+	rm -rf bin dist .cache

@@ -66,6 +66,7 @@ func runAgent(ctx context.Context, conf config.Config) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return local.Serve(ctx, dirs.Socket(), func() any { return a.Status() }) })
+	group.Go(func() error { return announce(ctx, a.Status, log) })
 	group.Go(func() error {
 		err := a.Run(ctx)
 		if err == nil {

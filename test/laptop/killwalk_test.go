@@ -140,9 +140,12 @@ func (w *walk) walk(i *trial.Instance, edges []edge, starts int) {
 // unharmed says that a kill cost nothing but time: no revision is blamed for it, no process was started twice.
 func (l *lab) unharmed(i *trial.Instance, e edge, release int64, starts int) {
 	l.t.Helper()
-	if s := l.status(i); len(s.Failed) > 0 || len(s.Problems) > 0 {
-		l.t.Errorf("killed at %q: the status of %s says failed: %v, problems: %v", e.name, i.ID, s.Failed, s.Problems)
-	}
+	l.until("without a problem", func() error {
+		if s := l.status(i); len(s.Failed) > 0 || len(s.Problems) > 0 {
+			return fmt.Errorf("killed at %q, the status of %s says failed: %v, problems: %v", e.name, i.ID, s.Failed, s.Problems)
+		}
+		return nil
+	})
 	if n := l.log.count(i.ID, "\tunit started\t", fmt.Sprintf(`"release": %d,`, release)); n > 1 {
 		l.t.Errorf("killed at %q: %s started release %d %d times", e.name, i.ID, release, n)
 	}

@@ -166,10 +166,12 @@ func TestAnAppThatKeepsFailingIsTakenOutAndReplacedByANewProcess(t *testing.T) {
 	if after := l.theProcess(i); after.pid == before.pid {
 		t.Errorf("process %d serves on", after.pid)
 	}
-	status := l.status(i)
-	if len(status.Problems) > 0 || len(status.Failed) > 0 {
-		t.Errorf("the trouble is over, and the status says %v, failed: %v", status.Problems, status.Failed)
-	}
+	l.until("without a problem", func() error {
+		if s := l.status(i); len(s.Problems) > 0 || len(s.Failed) > 0 {
+			return fmt.Errorf("the trouble is over, and the status says %v, failed: %v", s.Problems, s.Failed)
+		}
+		return nil
+	})
 }
 
 // TestAnAppThatRecoversWhileItIsTakenOutIsPutBack lets the agent change its mind in the middle of a deregistration that

@@ -94,8 +94,13 @@ func (s slot) clear(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("unmount %s: %w", dir, err))
 		}
 	}
+	// The pair is deleted by itself: the kernel does that for a deleted namespace too, but some time later, and
+	// the slot's next machine wants the name.
+	if _, err := os.Stat("/sys/class/net/" + s.name()); err == nil {
+		errs = append(errs, run(ctx, "ip", "link", "delete", s.name()))
+	}
 	if _, err := os.Stat(s.netns()); err == nil {
-		errs = append(errs, run(ctx, "ip", "netns", "delete", s.name())) // the veth pair goes with it
+		errs = append(errs, run(ctx, "ip", "netns", "delete", s.name()))
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir()), s.forgetRun())...)
 }
