@@ -73,6 +73,13 @@ type Agent struct {
 	nudges  map[string]chan struct{} // wake a watcher before its time
 	wait    sync.WaitGroup           // every goroutine of the agent
 
+	// secrets are the values that this agent has read, with the names of their variables: what is masked.
+	secrets struct {
+		sync.Mutex
+		names map[string]string
+		known bool // they have been read once
+	}
+
 	mu     sync.Mutex // guards what status reads
 	status Status
 }
@@ -101,7 +108,7 @@ func New(o Options) *Agent {
 	if o.Spans == nil {
 		o.Spans = timeline.New(o.Now)
 	}
-	return &Agent{
+	a := &Agent{
 		Options: o,
 		started: o.Now(),
 		updates: make(chan func(*world), 64),
@@ -109,6 +116,8 @@ func New(o Options) *Agent {
 			"release": make(chan struct{}, 1), "targets": make(chan struct{}, 1), "membership": make(chan struct{}, 1),
 		},
 	}
+	a.secrets.names = map[string]string{}
+	return a
 }
 
 // tick is how often the loop looks around when nothing tells it to: a handful

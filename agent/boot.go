@@ -106,7 +106,7 @@ func (a *Agent) start(ctx context.Context, on scene, s Start) error {
 	if err := a.enoughMemory(on, s); err != nil {
 		return err
 	}
-	secrets, err := a.Parameters.Environment(ctx)
+	secrets, err := a.readSecrets(ctx)
 	if err != nil {
 		return fmt.Errorf("read the app's environment: %w", err)
 	}

@@ -144,12 +144,22 @@ func (a *Agent) monitorService(ctx context.Context, w *world) {
 	a.problem(w, "health", failing)
 }
 
+// maskedProbe is a probe whose error may be shown: it quotes what the app answered.
+func (a *Agent) maskedProbe(probe health.Probe) health.Probe {
+	return func(ctx context.Context) error {
+		if err := probe(ctx); err != nil {
+			return errors.New(a.masked(ctx, err.Error()))
+		}
+		return nil
+	}
+}
+
 func (a *Agent) startMonitor(ctx context.Context, m Memory, h recipe.Health) *monitor {
 	ctx, cancel := context.WithCancel(ctx)
 	started := &monitor{
 		release: m.InService.Number, port: m.Port, stop: cancel,
 		health: health.NewMonitor(health.MonitorOptions{
-			Probe: probeOf(h, m.Port), Interval: max(h.Interval, lifelong), Timeout: h.Timeout,
+			Probe: a.maskedProbe(probeOf(h, m.Port)), Interval: max(h.Interval, lifelong), Timeout: h.Timeout,
 			Thresholds: health.Thresholds{Fall: 2, Rise: 1},
 		}),
 	}

@@ -34,6 +34,18 @@ func TestWhatAnAppSaysIsShownWithoutItsSecrets(t *testing.T) {
 	}
 }
 
+func TestWhatAnAppInServiceAnswersIsShownWithoutItsSecrets(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Log: zap.NewNop(), Parameters: parameters{environment: map[string]string{"TOKEN": "hunter2hunter2"}}})
+	err := a.maskedProbe(func(context.Context) error { return errors.New("answered 500: hunter2hunter2") })(t.Context())
+	if err == nil || err.Error() != "answered 500: [TOKEN]" {
+		t.Errorf("got %v", err)
+	}
+	if err := a.maskedProbe(func(context.Context) error { return nil })(t.Context()); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWhatAnAppSaysIsWithheldWhereItsSecretsCannotBeRead(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Log: zap.NewNop(), Parameters: parameters{err: errors.New("no network")}})

@@ -30,7 +30,7 @@ type Runner struct {
 	runs    string // directory of the marks of runs
 	locks   []*os.File
 
-	ctx    context.Context //nolint:containedctx // the Runner's own lifetime: Close ends it
+	ctx    context.Context // the Runner's own lifetime: Close ends it
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // everything that Close waits for
 	logs   sync.Mutex     // held by whoever moves or reads log files

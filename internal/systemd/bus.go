@@ -28,7 +28,7 @@ const (
 // bus is the connection to systemd. It is made anew where it was lost: systemd drops it when it executes itself anew,
 // which an upgrade of it does.
 type bus struct {
-	ctx context.Context //nolint:containedctx // the Runner's lifetime, which bounds the connection's
+	ctx context.Context // the Runner's lifetime, which bounds the connection's
 
 	mu   sync.Mutex
 	conn *conn

@@ -56,7 +56,7 @@ type Runner struct {
 	bus  bus
 	lock *os.File
 
-	ctx    context.Context //nolint:containedctx // the Runner's own lifetime: Close ends it
+	ctx    context.Context // the Runner's own lifetime: Close ends it
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // everything that Close waits for
 

@@ -101,7 +101,7 @@ func (m *Machine) Start(ctx context.Context) error {
 	}
 	defer console.Close()
 	// It outlives ctx, which is the boot's alone: Close ends it.
-	c := exec.Command("systemd-nspawn", "--boot", "--settings=no", "--register=no", "--keep-unit", "--console=pipe", //nolint:noctx // see above
+	c := exec.Command("systemd-nspawn", "--boot", "--settings=no", "--register=no", "--keep-unit", "--console=pipe", // see above
 		"--machine="+m.Name, "--directory="+m.slot.root(), "--network-namespace-path="+m.slot.netns(),
 		"--resolv-conf=off", "--timezone=off", "--link-journal=no",
 		// What IPAddressDeny= and nftables need. Without them both do nothing, and say nothing.

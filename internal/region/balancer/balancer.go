@@ -54,7 +54,7 @@ type Balancer struct {
 	accepted atomic.Uint64 // client connections so far; spreads them over the nodes
 	counters counters
 
-	ctx    context.Context //nolint:containedctx // of every request; ends when Close runs out of patience
+	ctx    context.Context // of every request; ends when Close runs out of patience
 	cancel context.CancelFunc
 	served chan struct{} // closed when the accept loop has ended
 

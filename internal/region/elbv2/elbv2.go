@@ -104,7 +104,7 @@ type Service struct {
 	probe  func(ctx context.Context, check HealthCheck, host string, port int) outcome
 	listen func(ctx context.Context, address string) (net.Listener, error)
 
-	ctx    context.Context //nolint:containedctx // of everything that runs in the background, until Close
+	ctx    context.Context // of everything that runs in the background, until Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
