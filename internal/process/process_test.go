@@ -119,7 +119,7 @@ func TestCommandLookup(t *testing.T) {
 		{command: "bin/data", path: "PATH=", err: "permission denied"},
 		{command: "bin", path: "PATH=" + dir, err: "is a directory"},
 	} {
-		got, err := find(c.command, dir, []string{"PATH_INFO=x", c.path})
+		got, err := unit.FindCommand(c.command, dir, []string{"PATH_INFO=x", c.path})
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s in %s: %v, want %q", c.command, c.path, err, c.err)

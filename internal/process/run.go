@@ -34,7 +34,7 @@ func (r *Runner) Run(ctx context.Context, s unit.Spec, out io.Writer) error {
 
 func (r *Runner) run(ctx context.Context, s unit.Spec, out io.Writer) (exit unit.ExitError, err error) {
 	exit.Name = s.Name
-	if err := checkName(s.Name); err != nil {
+	if err := unit.CheckName(s.Name); err != nil {
 		return exit, err
 	}
 	ctx, done, err := r.begin(ctx)

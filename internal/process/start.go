@@ -26,7 +26,7 @@ func (r *Runner) Start(ctx context.Context, s unit.Spec) error {
 }
 
 func (r *Runner) start(ctx context.Context, s unit.Spec) error {
-	if err := checkName(s.Name); err != nil {
+	if err := unit.CheckName(s.Name); err != nil {
 		return err
 	}
 	ctx, done, err := r.begin(ctx)

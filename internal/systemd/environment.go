@@ -11,33 +11,22 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootagent/bootagent/internal/unit"
 )
 
-// cleanEnvironment lets the last of several values of a variable win, and refuses what systemd would leave out without
-// a word (env_name_is_valid and env_value_is_valid in its env-util.c). Its errors name a variable, never a value.
+// cleanEnvironment refuses what systemd would leave out without a word (env_name_is_valid and env_value_is_valid in its
+// env-util.c).
 func cleanEnvironment(given []string) ([]string, error) {
-	last := make(map[string]int)
-	for i, entry := range given {
-		name, value, ok := strings.Cut(entry, "=")
-		if !ok || name == "" {
-			return nil, fmt.Errorf("entry %d of its environment is not NAME=value", i+1)
-		}
+	return unit.CleanEnvironment(given, func(name, value string) error {
 		if !isVariable(name) {
-			return nil, fmt.Errorf("the variable %q of its environment has a name that systemd does not take: letters, digits and _ are allowed, and no digit first", name)
+			return fmt.Errorf("the variable %q of its environment has a name that systemd does not take: letters, digits and _ are allowed, and no digit first", name)
 		}
-		if strings.ContainsRune(value, 0) || !utf8.ValidString(value) {
-			return nil, fmt.Errorf("the variable %s of its environment holds a NUL, or bytes that are not UTF-8: encode it, in base64 for example", name)
+		if !utf8.ValidString(value) {
+			return fmt.Errorf("the variable %s of its environment holds bytes that are not UTF-8: encode it, in base64 for example", name)
 		}
-		last[name] = i
-	}
-	clean := make([]string, 0, len(last))
-	for i, entry := range given {
-		name, _, _ := strings.Cut(entry, "=")
-		if last[name] == i {
-			clean = append(clean, entry)
-		}
-	}
-	return clean, nil
+		return nil
+	})
 }
 
 func isVariable(name string) bool {

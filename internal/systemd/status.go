@@ -117,7 +117,7 @@ func (p answer) number(name string) int64 {
 func (r *Runner) lookAll(ctx context.Context) ([]state, error) {
 	var names []string
 	err := r.bus.call(ctx, func(ctx context.Context, c *conn) error {
-		// A dot, a dash and a colon mean themselves in a glob; checkName lets no other character that means more pass.
+		// A dot, a dash and a colon mean themselves in a glob; unit.CheckName lets no other character that means more pass.
 		units, err := c.ListUnitsByPatternsContext(ctx, nil, []string{r.opts.Prefix + "*.service"})
 		for _, u := range units {
 			names = append(names, u.Name)

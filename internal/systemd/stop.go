@@ -25,7 +25,7 @@ func (r *Runner) Stop(ctx context.Context, name string, grace time.Duration) err
 }
 
 func (r *Runner) stop(ctx context.Context, name string, grace time.Duration) error {
-	if err := checkName(name); err != nil {
+	if err := unit.CheckName(name); err != nil {
 		return err
 	}
 	ctx, done, err := r.begin(ctx)
@@ -141,7 +141,7 @@ func (r *Runner) remove(ctx context.Context, service string) error {
 
 // find gives the state of a unit that is to be in List.
 func (r *Runner) find(ctx context.Context, name string) (state, error) {
-	if err := checkName(name); err != nil {
+	if err := unit.CheckName(name); err != nil {
 		return state{}, err
 	}
 	s, there, err := r.look(ctx, r.service(name))

@@ -73,7 +73,7 @@ func New(ctx context.Context, opts Options) (*Runner, error) {
 	if opts.Prefix == "" || opts.Dir == "" {
 		return nil, errors.New("run units: the prefix of their names and a directory are needed")
 	}
-	if err := checkName(opts.Prefix); err != nil {
+	if err := unit.CheckName(opts.Prefix); err != nil {
 		return nil, fmt.Errorf("run units: their prefix: %w", err)
 	}
 	if opts.Logger == nil {
