@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
+
+	"github.com/bootagent/bootagent/internal/disk"
 )
 
 // File is a JSON document on disk that is replaced whole: a reader, or a
 // machine that lost its power, finds the old one or the new one.
 type File[T any] struct {
 	path string
+	disk disk.Disk
 	mu   sync.Mutex
 }
 
@@ -50,40 +52,8 @@ func (f *File[T]) Save(doc T) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", f.path, err)
 	}
-	if err := replace(f.path, append(data, '\n')); err != nil {
+	if err := f.disk.Replace(f.path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("save %s: %w", f.path, err)
 	}
 	return nil
-}
-
-func replace(path string, data []byte) (err error) {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = tmp.Close() // the first error is the one to report
-			_ = os.Remove(tmp.Name())
-		}
-	}()
-	if _, err = tmp.Write(data); err != nil {
-		return err
-	}
-	if err = tmp.Sync(); err != nil {
-		return err
-	}
-	if err = tmp.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = d.Close() }()
-	return d.Sync()
 }

@@ -23,20 +23,22 @@ type layer struct {
 
 // layers are all there are. A package belongs to the first layer that lists it.
 func layers() []layer {
-	production := []string{"model", "unit", "tools", "recipe", "steps", "deploy", "health", "rollout", "agent", "operator",
+	production := []string{"model", "unit", "disk", "tools", "recipe", "steps", "deploy", "health", "rollout", "agent", "operator",
 		"config", "aws", "process", "systemd", "region", "trial"}
 	return []layer{
 		// What only tests use, and the demo, which is one.
-		{"tests", []string{"test/...", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest"}, production, true},
+		{"tests", []string{"test/...", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest",
+			"internal/disk/disktest"}, production, true},
 
 		{"model", []string{"internal/model"}, nil, false},
 		{"unit", []string{"internal/unit"}, []string{"model"}, false},
+		{"disk", []string{"internal/disk"}, nil, false},
 		// Tools know nothing of what bootagent is.
 		{"tools", []string{"internal/timeline", "internal/strictyaml", "internal/sockets", "internal/state", "internal/local",
-			"internal/gitserver"}, nil, false},
+			"internal/gitserver"}, []string{"disk"}, false},
 		{"recipe", []string{"deploy/recipe"}, []string{"model", "tools"}, false},
 		{"steps", []string{"deploy/source", "deploy/tree", "deploy/build", "deploy/artifact", "deploy/releases"},
-			[]string{"recipe", "unit", "model", "tools"}, true},
+			[]string{"recipe", "unit", "model", "disk", "tools"}, true},
 		{"deploy", []string{"deploy"}, []string{"steps", "recipe", "unit", "model", "tools"}, false},
 		{"health", []string{"health"}, []string{"unit", "model", "tools"}, false},
 		{"rollout", []string{"rollout"}, []string{"model", "tools"}, false},
