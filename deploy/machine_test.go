@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -111,18 +112,23 @@ func machine(t *testing.T, src deploy.Source, change func(*deploy.Options)) *dep
 	return m
 }
 
-// onDisk lists what there is below the state directory's releases.
+// onDisk lists the names of releases below the state directory, each of which must have its tree, and there must be no other.
 func onDisk(t *testing.T, m *deploy.Machine) []string {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(m.StateDir, "releases"))
-	if err != nil {
-		t.Fatal(err)
+	var out [2][]string
+	for i, dir := range []string{"releases", "trees"} {
+		entries, err := os.ReadDir(filepath.Join(m.StateDir, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			out[i] = append(out[i], e.Name())
+		}
 	}
-	var out []string
-	for _, e := range entries {
-		out = append(out, e.Name())
+	if d := cmp.Diff(out[0], out[1]); d != "" {
+		t.Errorf("releases and trees differ: %s", d)
 	}
-	return out
+	return out[0]
 }
 
 func prepare(t *testing.T, m *deploy.Machine, rel model.Release) deploy.Prepared {
@@ -157,7 +163,7 @@ func TestARevisionBecomesARelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Release != rel || p.Dir != filepath.Join(m.StateDir, "releases", "7", "app") || p.Recipe.Health.Path != "/up" {
+	if p.Release != rel || p.Dir != filepath.Join(m.StateDir, "trees", "7", "app") || p.Recipe.Health.Path != "/up" {
 		t.Errorf("prepared %+v", p)
 	}
 	facts, err := os.ReadFile(filepath.Join(p.Dir, "facts"))
@@ -178,6 +184,28 @@ func TestARevisionBecomesARelease(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(p.Dir))
 	if err != nil || len(entries) != 2 {
 		t.Errorf("a release holds %v, %v; want app and release.json", entries, err)
+	}
+}
+
+func TestWhatABuildMakesMayHoldItsOwnPath(t *testing.T) {
+	t.Parallel()
+	// As a Python virtual environment does: in the first line of its programs, and in links.
+	src := &trees{of: map[string]map[string]string{rev("a"): {"bootagent.yaml": `version: 1
+build:
+  run: |
+    set -e
+    mkdir -p venv/bin
+    ln -s "$(command -v sh)" venv/bin/sh
+    ln -s "$PWD/venv" link
+    printf '#!%s\necho "I am $0"\n' "$PWD/venv/bin/sh" > venv/bin/app
+    chmod +x venv/bin/app
+processes: {web: venv/bin/app}
+`}}}
+	m := machine(t, src, nil)
+	p := prepare(t, m, release(1, "a"))
+	program := filepath.Join(p.Dir, "link", "bin", "app")
+	if out, err := exec.CommandContext(t.Context(), program).CombinedOutput(); err != nil || string(out) != "I am "+program+"\n" {
+		t.Errorf("what was built says %q, %v", out, err)
 	}
 }
 
@@ -391,7 +419,7 @@ func TestOneIsPreparedAtATimeAndPromotionDoesNotWaitForIt(t *testing.T) {
 	}()
 	attempt := ""
 	for deadline := time.Now().Add(30 * time.Second); attempt == ""; time.Sleep(10 * time.Millisecond) {
-		if found, err := filepath.Glob(filepath.Join(m.StateDir, "releases", ".incomplete-2-*", "started")); err != nil {
+		if found, err := filepath.Glob(filepath.Join(m.StateDir, "trees", "2", "started")); err != nil {
 			t.Fatal(err)
 		} else if len(found) == 1 {
 			attempt = filepath.Dir(found[0])
@@ -426,7 +454,7 @@ func TestACancelledPreparationLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {
 		for ctx.Err() == nil {
-			if found, err := filepath.Glob(filepath.Join(m.StateDir, "releases", ".incomplete-1-*", "started")); err != nil || len(found) == 1 {
+			if found, err := filepath.Glob(filepath.Join(m.StateDir, "trees", "1", "started")); err != nil || len(found) == 1 {
 				cancel(errors.New("superseded"))
 			}
 			time.Sleep(10 * time.Millisecond)
@@ -446,8 +474,8 @@ func TestARestartClearsWhatWasLeft(t *testing.T) {
 	t.Parallel()
 	m := machine(t, &trees{of: map[string]map[string]string{rev("a"): {"Procfile": "web: a\n"}}}, nil)
 	prepare(t, m, release(1, "a"))
-	for _, litter := range []string{".incomplete-2-x/app", ".removing-0-x/release"} {
-		if err := os.MkdirAll(filepath.Join(m.StateDir, "releases", litter), 0o755); err != nil {
+	for _, litter := range []string{"trees/2/app", "trees/.3-removing-x/app", "releases/.3-removing-x"} {
+		if err := os.MkdirAll(filepath.Join(m.StateDir, litter), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,8 +2,8 @@ package releases
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 )
 
@@ -17,30 +17,38 @@ type Attempt struct {
 	store  *Store
 	number int64
 	dir    string
+	// done: it is a release, or gone. named: its name may be on the disk.
+	done, named bool
 }
 
-// Begin starts a release in a directory that nobody takes for one.
+// Begin starts a release, in the directory where it stays. Nobody takes it for one, for it has no name yet. What an earlier
+// attempt at that number left is removed; there is one attempt at a number at a time.
 func (s *Store) Begin(number int64) (*Attempt, error) {
-	if number < 1 {
-		return nil, fmt.Errorf("begin release %d: numbers start at 1", number)
-	}
-	s.step("make")
-	dir, err := os.MkdirTemp(s.releases(), fmt.Sprintf("%s%d-", incomplete, number))
-	if err != nil {
+	fail := func(err error) (*Attempt, error) {
 		return nil, fmt.Errorf("begin release %d: %w", number, err)
 	}
-	a := &Attempt{store: s, number: number, dir: dir}
-	for _, sub := range []string{a.App(), a.Home(), a.Tmp()} {
-		s.step("make " + filepath.Base(sub))
-		if err := os.Mkdir(sub, 0o755); err != nil {
+	if number < 1 {
+		return fail(errors.New("numbers start at 1"))
+	}
+	if s.Has(number) {
+		return fail(fmt.Errorf("%s exists already", s.name(number)))
+	}
+	if exists(s.tree(number)) {
+		if err := s.Remove(number); err != nil {
+			return fail(err)
+		}
+	}
+	a := &Attempt{store: s, number: number, dir: s.tree(number)}
+	for _, dir := range []string{a.dir, a.App(), a.Home(), a.Tmp()} {
+		if err := s.disk.Mkdir(dir, 0o755); err != nil {
 			_ = a.Discard() // the first error is the one to report; Open removes what is left
-			return nil, fmt.Errorf("begin release %d: %w", number, err)
+			return fail(err)
 		}
 	}
 	return a, nil
 }
 
-// App is where the repository's tree goes: an empty directory.
+// App is where the repository's tree goes: an empty directory, which keeps its path when it is a release's.
 func (a *Attempt) App() string { return filepath.Join(a.dir, appName) }
 
 // Home is an empty directory for the build's HOME. It is no part of the release.
@@ -49,20 +57,17 @@ func (a *Attempt) Home() string { return filepath.Join(a.dir, homeName) }
 // Tmp is an empty directory for the build's TMPDIR. It is no part of the release.
 func (a *Attempt) Tmp() string { return filepath.Join(a.dir, tmpName) }
 
-// Commit makes the release exist: everything is flushed before the rename, and the rename before Commit returns.
+// Commit makes the release exist: everything is flushed before it gets its name, and the name before Commit returns.
 func (a *Attempt) Commit(r Release) (Release, error) {
-	final := a.store.path(a.number)
+	s := a.store
 	fail := func(err error) (Release, error) {
 		return Release{}, fmt.Errorf("complete release %d: %w", a.number, err)
 	}
-	if _, err := os.Lstat(final); err == nil {
-		return fail(fmt.Errorf("%s exists already", final))
+	if s.Has(a.number) {
+		return fail(fmt.Errorf("%s exists already", s.name(a.number)))
 	}
-	for _, sub := range []string{homeName, tmpName} {
-		a.store.step("clean " + sub)
-		if err := removeAll(a.dir, sub); err != nil {
-			return fail(err)
-		}
+	if err := a.dropScratch(); err != nil {
+		return fail(err)
 	}
 	r.Schema = Schema
 	r.Release.Number = a.number
@@ -70,36 +75,44 @@ func (a *Attempt) Commit(r Release) (Release, error) {
 	if err != nil {
 		return fail(err)
 	}
-	a.store.step("record")
-	if err := writeFile(filepath.Join(a.dir, recordName), append(data, '\n')); err != nil {
+	if err := s.disk.Put(filepath.Join(a.dir, recordName), append(data, '\n'), 0o644); err != nil {
 		return fail(err)
 	}
-	// MkdirTemp made it for its owner alone; an app's user has to get in.
-	if err := os.Chmod(a.dir, 0o755); err != nil {
+	if err := s.disk.SyncTree(a.dir); err != nil {
 		return fail(err)
 	}
-	a.store.step("flush")
-	if err := syncTree(a.dir); err != nil {
+	a.named = true
+	if err := s.point(s.name(a.number), target(a.number)); err != nil {
 		return fail(err)
 	}
-	a.store.step("rename")
-	if err := os.Rename(a.dir, final); err != nil {
-		return fail(err)
-	}
-	a.store.step("flush the name")
-	if err := syncDir(a.store.releases()); err != nil {
-		return fail(err)
-	}
-	out, err := a.store.read(a.number)
+	out, err := s.read(a.number)
 	if err != nil {
 		return fail(err)
 	}
+	a.done = true
 	return out, nil
 }
 
-// Discard removes what was made. After Commit it does nothing.
+// dropScratch removes what is no part of the release.
+func (a *Attempt) dropScratch() error {
+	for _, sub := range []string{homeName, tmpName} {
+		if err := a.store.disk.RemoveAll(a.dir, sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Discard removes what was made. After a Commit that went well it does nothing.
 func (a *Attempt) Discard() error {
-	if err := removeAll(a.store.releases(), filepath.Base(a.dir)); err != nil {
+	if a.done {
+		return nil
+	}
+	a.done = true
+	if a.named { // and not known to last: it goes as a release does
+		return a.store.Remove(a.number)
+	}
+	if err := a.store.removeTree(a.number); err != nil {
 		return fmt.Errorf("discard release %d: %w", a.number, err)
 	}
 	return nil

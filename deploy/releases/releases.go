@@ -1,20 +1,23 @@
 // Package releases keeps the releases on this machine's disk. A release is
 // complete or does not exist, also after kill -9 and power loss:
 //
-//	<state>/releases/7/app            the repository's tree after the build
-//	<state>/releases/7/release.json   what it is (Release)
-//	<state>/releases/7/promoted       there once the release was in service here
-//	<state>/current -> releases/7/app the release in service
+//	<state>/trees/7/app             the repository's tree after the build
+//	<state>/trees/7/release.json    what it is (Release)
+//	<state>/trees/7/promoted        there once the release was in service here
+//	<state>/releases/7 -> ../trees/7
+//	<state>/current -> releases/7/app
 //
-// A release is made in releases/.incomplete-7-…, flushed, and renamed to its
-// number as the last step; one that goes is renamed to releases/.removing-7-…
-// as the first. Names that begin with a dot are litter for whoever opens the
-// store next. One process at a time may have it open: the Runner's lock on the
-// same state directory sees to that.
+// A tree is made where it stays, for what a build makes may hold its own path
+// (a Python virtual environment does). It is no release: that is the name in
+// releases/, which appears when the whole tree is flushed, and is taken away,
+// flushed again, before the first file of the tree goes. trees/7 has home and
+// tmp besides while it is made. What has no name, and names that begin with a
+// dot, are litter for whoever opens the store next. One process at a time may
+// have it open: the Runner's lock on the same state directory sees to that.
 //
 // Linux only: it flushes with syncfs(2). Files belong to the agent's user, and
 // where the app runs as that same user nothing keeps it from writing to its
-// release; separate users come with a later version.
+// release; Attempt.Give and Attempt.Take part them where users are separate.
 package releases
 
 import (
@@ -31,6 +34,7 @@ import (
 	"time"
 
 	"github.com/bootagent/bootagent/deploy/recipe"
+	"github.com/bootagent/bootagent/internal/disk"
 	"github.com/bootagent/bootagent/internal/model"
 )
 
@@ -39,13 +43,11 @@ const Schema = 1
 
 const (
 	releasesName   = "releases"
+	treesName      = "trees"
 	currentName    = "current"
 	recordName     = "release.json"
 	promotedName   = "promoted"
 	appName        = "app"
-	incomplete     = ".incomplete-"
-	removing       = ".removing-"
-	currentLitter  = ".current-"
 	maxRecordBytes = 1 << 20
 )
 
@@ -58,13 +60,13 @@ type Release struct {
 	Subdirectory string        `json:"subdirectory,omitempty"`
 	Recipe       recipe.Recipe `json:"recipe"`
 
-	// Dir is the app's directory, absolute.
+	// Dir is the app's directory, absolute, and free of links: where it was built.
 	Dir string `json:"-"`
 	// Promoted says that the release was in service on this machine.
 	Promoted bool `json:"-"`
 }
 
-// Damaged is a directory that has a release's name and can't be used as one.
+// Damaged is a release's name with something behind it that can't be used as one.
 type Damaged struct {
 	Number int64
 	Err    error
@@ -73,46 +75,47 @@ type Damaged struct {
 // Store is the releases below one state directory.
 type Store struct {
 	state string
-	// step is called before every change of the disk; tests end the process there.
-	step func(name string)
+	disk  disk.Disk
 }
 
-// Open makes the directories and removes what killed attempts left behind.
-func Open(state string) (*Store, error) {
+// Open makes the directories, flushes what a killed process may have left unflushed, and removes what it left behind.
+func Open(state string) (*Store, error) { return openOn(disk.Disk{}, state) }
+
+func openOn(d disk.Disk, state string) (*Store, error) {
 	state, err := filepath.Abs(state)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{state: state, step: func(string) {}}
-	if err := os.MkdirAll(s.releases(), 0o755); err != nil {
-		return nil, fmt.Errorf("make the directory of releases: %w", err)
+	s := &Store{state: state, disk: d}
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	for _, dir := range []string{s.releases(), s.trees()} {
+		if _, err := os.Lstat(dir); err == nil {
+			continue
+		}
+		if err := s.disk.Mkdir(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make the directory of releases: %w", err)
+		}
 	}
 	return s, s.clean()
 }
 
 func (s *Store) releases() string { return filepath.Join(s.state, releasesName) }
+func (s *Store) trees() string    { return filepath.Join(s.state, treesName) }
 
-func (s *Store) path(number int64) string {
+// name is the path that makes a tree a release.
+func (s *Store) name(number int64) string {
 	return filepath.Join(s.releases(), strconv.FormatInt(number, 10))
 }
 
-// clean removes litter. What can't be removed is an error, for it would fill the disk unseen.
-func (s *Store) clean() error {
-	var errs []error
-	for dir, prefixes := range map[string][]string{s.releases(): {incomplete, removing}, s.state: {currentLitter}} {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return fmt.Errorf("look for litter: %w", err)
-		}
-		for _, e := range entries {
-			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(e.Name(), p) }) {
-				if err := removeAll(dir, e.Name()); err != nil {
-					errs = append(errs, fmt.Errorf("remove the rest of a killed attempt: %w", err))
-				}
-			}
-		}
-	}
-	return errors.Join(errs...)
+func (s *Store) tree(number int64) string {
+	return filepath.Join(s.trees(), strconv.FormatInt(number, 10))
+}
+
+// target is what a release's name says.
+func target(number int64) string {
+	return filepath.Join("..", treesName, strconv.FormatInt(number, 10))
 }
 
 var numberForm = regexp.MustCompile(`^[1-9][0-9]{0,17}$`)
@@ -155,15 +158,25 @@ func compare(a, b int64) int {
 }
 
 // Has says whether anything has that release's name, complete or damaged.
-func (s *Store) Has(number int64) bool {
-	_, err := os.Lstat(s.path(number))
+func (s *Store) Has(number int64) bool { return exists(s.name(number)) }
+
+// exists says whether there is something; what can't be seen is taken for it.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func (s *Store) read(number int64) (Release, error) {
-	dir := s.path(number)
+	dir := s.tree(number)
 	fail := func(err error) (Release, error) {
 		return Release{}, fmt.Errorf("release %d in %s can't be used: %w", number, dir, err)
+	}
+	to, err := os.Readlink(s.name(number))
+	if err == nil && to != target(number) {
+		err = fmt.Errorf("%s names %q", s.name(number), to)
+	}
+	if err != nil {
+		return fail(err)
 	}
 	data, err := readBounded(filepath.Join(dir, recordName))
 	if err != nil {
@@ -224,48 +237,67 @@ func (s *Store) Promote(number int64, now time.Time) error {
 		return fmt.Errorf("promote: %w", err)
 	}
 	if !r.Promoted {
-		s.step("mark")
-		if err := writeFile(filepath.Join(s.path(number), promotedName), []byte(now.UTC().Format(time.RFC3339)+"\n")); err != nil {
+		mark := []byte(now.UTC().Format(time.RFC3339) + "\n")
+		if err := s.disk.Replace(filepath.Join(s.tree(number), promotedName), mark, 0o644); err != nil {
 			return fmt.Errorf("mark release %d as promoted: %w", number, err)
 		}
 	}
 	if current, err := s.Current(); err == nil && current == number {
 		return nil
 	}
-	s.step("link")
-	link := filepath.Join(s.state, currentLitter+strconv.FormatInt(now.UnixNano(), 36))
-	if err := os.Symlink(filepath.Join(releasesName, strconv.FormatInt(number, 10), appName), link); err != nil {
+	if err := s.point(filepath.Join(s.state, currentName), filepath.Join(releasesName, strconv.FormatInt(number, 10), appName)); err != nil {
 		return fmt.Errorf("let current name release %d: %w", number, err)
 	}
-	s.step("swap")
-	if err := os.Rename(link, filepath.Join(s.state, currentName)); err != nil {
-		_ = os.Remove(link) // the first error is the one to report; Open removes what is left
-		return fmt.Errorf("let current name release %d: %w", number, err)
+	return nil
+}
+
+// point lets a link name a target, in place of what it named before, at once and to stay.
+func (s *Store) point(path, to string) error {
+	link := litter(path, "link")
+	if err := s.disk.Symlink(to, link); err != nil {
+		return err
 	}
-	s.step("flush")
-	return syncDir(s.state)
+	if err := s.disk.Rename(link, path); err != nil {
+		_ = s.disk.Remove(link) // the first error is the one to report; Open removes what is left
+		return err
+	}
+	return s.disk.SyncDir(filepath.Dir(path))
 }
 
 // Remove takes a release, or a damaged one, off the disk. One that is not there is no error.
 func (s *Store) Remove(number int64) error {
-	litter, err := os.MkdirTemp(s.releases(), fmt.Sprintf("%s%d-", removing, number))
-	if err != nil {
-		return fmt.Errorf("remove release %d: %w", number, err)
+	fail := func(err error) error { return fmt.Errorf("remove release %d: %w", number, err) }
+	var gone string
+	if s.Has(number) {
+		// From here on the release does not exist.
+		gone = litter(s.name(number), "removing")
+		if err := s.disk.Rename(s.name(number), gone); err != nil {
+			return fail(err)
+		}
 	}
-	s.step("rename")
-	// From here on the release does not exist.
-	err = os.Rename(s.path(number), filepath.Join(litter, "release"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.Remove(litter) // the first error is the one to report; Open removes what is left
-		return fmt.Errorf("remove release %d: %w", number, err)
+	// Also for a name that went before: were it back after a loss of power, the tree would not be.
+	if err := s.disk.SyncDir(s.releases()); err != nil {
+		return fail(err)
 	}
-	s.step("flush")
-	if err := syncDir(s.releases()); err != nil {
-		return fmt.Errorf("remove release %d: %w", number, err)
+	if gone != "" {
+		if err := s.disk.RemoveAll(s.releases(), filepath.Base(gone)); err != nil {
+			return fail(err)
+		}
 	}
-	s.step("delete")
-	if err := removeAll(s.releases(), filepath.Base(litter)); err != nil {
-		return fmt.Errorf("remove release %d: %w", number, err)
+	if err := s.removeTree(number); err != nil {
+		return fail(err)
 	}
 	return nil
+}
+
+// removeTree removes a tree that has no name, and that can't get one back. Its place is free before the first file goes.
+func (s *Store) removeTree(number int64) error {
+	if !exists(s.tree(number)) {
+		return nil
+	}
+	gone := litter(s.tree(number), "removing")
+	if err := s.disk.Rename(s.tree(number), gone); err != nil {
+		return err
+	}
+	return s.disk.RemoveAll(s.trees(), filepath.Base(gone))
 }

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/bootagent/bootagent/deploy/recipe"
+	"github.com/bootagent/bootagent/internal/disk"
 	"github.com/bootagent/bootagent/internal/model"
 )
 
@@ -35,21 +36,28 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// In memory, where there is such a file system: a flush of a disk waits for what others write to it. What a flush is
+	// worth is asked in powerloss_test.go, and not of a disk.
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
+		if err := os.Setenv("TMPDIR", "/dev/shm"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 
 // life is what a store sees: a second release takes over, a third is discarded, the first goes. At its at-th change
 // of the disk the process is killed.
 func life(state string, at int) error {
-	s, err := Open(state)
-	if err != nil {
-		return err
-	}
-	s.step = func(string) {
+	s, err := openOn(disk.Disk{Watch: func(disk.Change) {
 		if at--; at == 0 {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
+	}}, state)
+	if err != nil {
+		return err
 	}
 	if _, err := add(s, 2); err != nil {
 		return err
@@ -149,7 +157,10 @@ func TestAReleaseIsThereOnlyOnceItIsComplete(t *testing.T) {
 	if d := cmp.Diff([]string{"10", "9"}, names(t, s.releases())); d != "" {
 		t.Errorf("something was left behind: %s", d)
 	}
-	if d := cmp.Diff([]string{"app", "release.json"}, names(t, s.path(10))); d != "" {
+	if d := cmp.Diff([]string{"10", "9"}, names(t, s.trees())); d != "" {
+		t.Errorf("something was left behind: %s", d)
+	}
+	if d := cmp.Diff([]string{"app", "release.json"}, names(t, s.tree(10))); d != "" {
 		t.Errorf("the build's home is in the release: %s", d)
 	}
 	if _, err := add(s, 10); err == nil || !strings.Contains(err.Error(), "exists already") {
@@ -192,13 +203,18 @@ func TestCurrentMovesAndIsMarked(t *testing.T) {
 func TestWhatIsDamagedIsToldAndCanBeRemoved(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	mustAdd(t, s, 1, 2, 3, 4, 5)
+	mustAdd(t, s, 1, 2, 3, 4, 5, 7, 8, 9)
 	if err := errors.Join(
-		os.Remove(filepath.Join(s.path(1), recordName)),
-		os.WriteFile(filepath.Join(s.path(2), recordName), []byte(`{"schema": 2}`), 0o644),
-		os.WriteFile(filepath.Join(s.path(3), recordName), []byte(`{"schema": 1, "release": {"number": 3}, "subdirectory": "../../.."}`), 0o644),
-		os.RemoveAll(filepath.Join(s.path(4), "app")),
+		os.Remove(filepath.Join(s.tree(1), recordName)),
+		os.WriteFile(filepath.Join(s.tree(2), recordName), []byte(`{"schema": 2}`), 0o644),
+		os.WriteFile(filepath.Join(s.tree(3), recordName), []byte(`{"schema": 1, "release": {"number": 3}, "subdirectory": "../../.."}`), 0o644),
+		os.RemoveAll(filepath.Join(s.tree(4), "app")),
 		os.Mkdir(filepath.Join(s.releases(), "06"), 0o755),
+		os.Remove(s.name(7)),
+		os.Symlink("../trees/5", s.name(7)),
+		os.RemoveAll(s.tree(8)),
+		os.Remove(s.name(9)),
+		os.MkdirAll(filepath.Join(s.name(9), "app"), 0o755), // no link: an older layout
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -206,18 +222,27 @@ func TestWhatIsDamagedIsToldAndCanBeRemoved(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].Release.Number != 5 {
 		t.Fatalf("%v %v", list, err)
 	}
-	for i, want := range []string{"no such file", "has schema 2, and this version of bootagent knows 1", "does not belong to it", "no such file"} {
-		if damaged[i].Number != int64(i+1) || !strings.Contains(damaged[i].Err.Error(), want) {
-			t.Errorf("%d: %v, want %q", damaged[i].Number, damaged[i].Err, want)
+	want := map[int64]string{1: "no such file", 2: "has schema 2, and this version of bootagent knows 1", 3: "does not belong to it", 4: "no such file",
+		7: `names "../trees/5"`, 8: "no such file", 9: "invalid argument"}
+	for _, d := range damaged {
+		if want[d.Number] == "" || !strings.Contains(d.Err.Error(), want[d.Number]) {
+			t.Errorf("%d: %v, want %q", d.Number, d.Err, want[d.Number])
 		}
-		if err := s.Remove(damaged[i].Number); err != nil {
+		delete(want, d.Number)
+		if err := s.Remove(d.Number); err != nil {
 			t.Error(err)
 		}
+	}
+	if len(want) != 0 {
+		t.Errorf("not told: %v", want)
 	}
 	if err := s.Remove(99); err != nil {
 		t.Errorf("removing what is not there: %v", err)
 	}
 	if d := cmp.Diff([]string{"06", "5"}, names(t, s.releases())); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"5"}, names(t, s.trees())); d != "" {
 		t.Error(d)
 	}
 }
@@ -269,13 +294,21 @@ func TestKilledAnywhereOnlyCompleteReleasesAreSeen(t *testing.T) {
 			t.Fatalf("step %d: %v", at, err)
 		}
 		check("after the next start")
-		for _, name := range slices.Concat(names(t, s.state), names(t, s.releases())) {
+		named := names(t, s.releases())
+		if d := cmp.Diff(named, names(t, s.trees())); d != "" {
+			t.Errorf("step %d: trees and names differ: %s", at, d)
+		}
+		inside := names(t, s.state)
+		for _, tree := range names(t, s.trees()) {
+			inside = append(inside, names(t, filepath.Join(s.trees(), tree))...)
+		}
+		for _, name := range slices.Concat(named, inside) {
 			if strings.HasPrefix(name, ".") {
 				t.Errorf("step %d: %s is left behind", at, name)
 			}
 		}
 		if lived {
-			if at < 15 {
+			if at < 35 {
 				t.Errorf("only %d steps were walked", at-1)
 			}
 			return
@@ -288,16 +321,16 @@ func TestAHalfRemovedReleaseIsNone(t *testing.T) {
 	s := open(t)
 	mustAdd(t, s, 1)
 	seen := false
-	s.step = func(name string) {
-		if name != "delete" {
+	s.disk.Watch = func(c disk.Change) {
+		if c.Op != disk.RemoveAll || filepath.Dir(c.Path) != s.trees() {
 			return
 		}
 		// Not a file is gone yet, and it is no release any more.
 		seen = true
-		if found, err := filepath.Glob(filepath.Join(s.releases(), removing+"1-*", "release", "app", "server")); err != nil || len(found) != 1 {
-			t.Errorf("before the first file goes: %v, %v", found, err)
+		if _, err := os.Stat(filepath.Join(c.Path, "app", "server")); err != nil {
+			t.Errorf("before the first file goes: %v", err)
 		}
-		if list, damaged, err := s.List(); err != nil || len(list)+len(damaged) != 0 {
+		if list, damaged, err := s.List(); err != nil || len(list)+len(damaged) != 0 || s.Has(1) {
 			t.Errorf("before the first file goes: %v %v %v", list, damaged, err)
 		}
 	}
@@ -312,10 +345,10 @@ func TestRemovalFollowsNoLinkAndOpensReadOnlyDirectories(t *testing.T) {
 	mustAdd(t, s, 1)
 	if err := errors.Join(
 		os.WriteFile(filepath.Join(outside, "keep"), nil, 0o644),
-		os.Symlink(outside, filepath.Join(s.path(1), "app", "link")),
-		os.Mkdir(filepath.Join(s.path(1), "app", "closed"), 0o755),
-		os.Symlink(outside, filepath.Join(s.path(1), "app", "closed", "link")),
-		os.Chmod(filepath.Join(s.path(1), "app", "closed"), 0o000),
+		os.Symlink(outside, filepath.Join(s.tree(1), "app", "link")),
+		os.Mkdir(filepath.Join(s.tree(1), "app", "closed"), 0o755),
+		os.Symlink(outside, filepath.Join(s.tree(1), "app", "closed", "link")),
+		os.Chmod(filepath.Join(s.tree(1), "app", "closed"), 0o000),
 		s.Remove(1),
 	); err != nil {
 		t.Fatal(err)
@@ -323,7 +356,7 @@ func TestRemovalFollowsNoLinkAndOpensReadOnlyDirectories(t *testing.T) {
 	if d := cmp.Diff([]string{"keep"}, names(t, outside)); d != "" {
 		t.Error(d)
 	}
-	if got := names(t, s.releases()); len(got) != 0 {
+	if got := slices.Concat(names(t, s.releases()), names(t, s.trees())); len(got) != 0 {
 		t.Errorf("left behind: %v", got)
 	}
 }
