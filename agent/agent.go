@@ -28,8 +28,8 @@ type Options struct {
 	DrainMin time.Duration
 	// MinMemory is how much memory must be available before a process is started beside another, in bytes.
 	MinMemory int64
-	// Home is the directory the app's processes have as HOME, below the state directory.
-	Home string
+	// Sandbox is how the app's processes are kept in.
+	Sandbox Sandbox
 
 	Identity   model.Identity
 	Metadata   Metadata

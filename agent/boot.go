@@ -97,12 +97,7 @@ func (a *Agent) prepare(ctx context.Context, s Prepare) error {
 // start starts one process of the release.
 func (a *Agent) start(ctx context.Context, on scene, s Start) error {
 	prepared := on.prepared[s.Release.Number]
-	var command []string
-	for _, p := range prepared.Recipe.Processes {
-		if p.Name == s.Process {
-			command = p.Run
-		}
-	}
+	process, _ := on.process(s.Release, s.Process)
 	if err := a.enoughMemory(on, s); err != nil {
 		return err
 	}
@@ -110,15 +105,16 @@ func (a *Agent) start(ctx context.Context, on scene, s Start) error {
 	if err != nil {
 		return fmt.Errorf("read the app's environment: %w", err)
 	}
-	err = a.Runner.Start(ctx, unit.Spec{
+	err = a.Runner.Start(ctx, a.Sandbox.keep(unit.Spec{
 		Name:        UnitName(a.Rules.App, s.Release.Number, s.Process),
-		Command:     command,
+		Command:     process.Run,
 		Dir:         prepared.Dir,
 		Environment: a.environment(on, s, prepared.Recipe.Environment, secrets),
 		Release:     s.Release,
 		Process:     s.Process,
 		Port:        s.Port,
-	})
+		StopTimeout: process.StopTimeout,
+	}, nil))
 	var unfit *unit.CommandError
 	if errors.As(err, &unfit) {
 		return &deploy.RevisionError{Phase: "start", Err: err}

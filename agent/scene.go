@@ -61,7 +61,8 @@ func (s scene) grace(rel model.Release, name string) time.Duration {
 // but the PATH. A value of Parameter Store wins over the recipe's, and neither
 // over what bootagent itself says.
 func (a *Agent) environment(on scene, s Start, fromRecipe, fromStore map[string]string) []string {
-	env := map[string]string{"PATH": os.Getenv("PATH"), "HOME": a.Home, "LANG": "C.UTF-8"}
+	env := map[string]string{"PATH": os.Getenv("PATH"), "HOME": a.Sandbox.Home, "LANG": "C.UTF-8"}
+	maps.Copy(env, a.Sandbox.Environment)
 	maps.Copy(env, fromRecipe)
 	maps.Copy(env, fromStore)
 	maps.Copy(env, map[string]string{

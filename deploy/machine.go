@@ -48,8 +48,8 @@ type Options struct {
 	KeepReleases int
 	// FreeSpace is how many bytes must be free before a release is fetched; 0 switches the check off.
 	FreeSpace int64
-	// BuildUser runs builds; "" is the agent's own user.
-	BuildUser string
+	// Users run builds and the app; nil is the agent's own user for both, and no wall around a build.
+	Users *Users
 	// Path is the builds' PATH; Debian's for a system service by default.
 	Path   string
 	Logger *zap.Logger      // nothing by default

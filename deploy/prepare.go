@@ -176,7 +176,7 @@ func (m *Machine) build(ctx context.Context, rel model.Release, a *releases.Atte
 	log := build.LogPath(filepath.Join(m.StateDir, "builds"), rel.Number)
 	end := m.phase("build", rel, spans, zap.String("log", log))
 	defer func() { end(err) }()
-	err = build.Run(ctx, m.Runner, build.Job{
+	job := build.Job{
 		Name:    fmt.Sprintf("bootagent-%s-%d-build", m.App, rel.Number),
 		Release: rel,
 		Build:   r.Build,
@@ -185,9 +185,24 @@ func (m *Machine) build(ctx context.Context, rel model.Release, a *releases.Atte
 		Tmp:     a.Tmp(),
 		Path:    m.Path,
 		Facts:   m.Facts(rel),
-		User:    m.BuildUser,
 		Log:     log,
-	})
+	}
+	if m.Users == nil {
+		return blameBuild(build.Run(ctx, m.Runner, job))
+	}
+	// The tree is the build's while it runs, and root's for ever after: the app can't change what it is.
+	if err := a.Give(m.Users.Build.UID, m.Users.Build.GID); err != nil {
+		return err
+	}
+	job.User, job.Writable = m.Users.Build.Name, []string{a.App(), a.Home(), a.Tmp()}
+	if err := build.Run(ctx, m.Runner, job); err != nil {
+		return blameBuild(err)
+	}
+	return blame("build", a.Take(m.Users.App.GID))
+}
+
+// blameBuild marks a build that failed as the revision's fault.
+func blameBuild(err error) error {
 	var failed *build.Error
 	if errors.As(err, &failed) {
 		return &RevisionError{Phase: "build", Err: err}

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		runCommand(), tryCommand(), statusCommand(), timelineCommand(), validateCommand(), versionCommand(),
+		runCommand(), tryCommand(), statusCommand(), timelineCommand(), validateCommand(), versionCommand(), probeCommand(),
 	)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
@@ -69,6 +69,8 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &terminal):
 		return exitTerminal
+	case errors.Is(err, errBreached):
+		return breached
 	case errors.As(err, &usage), isCobraUsage(err):
 		return exitUsage
 	default:

@@ -27,7 +27,13 @@ func runCommand() *cobra.Command {
 			if err != nil {
 				return terminal(c.Context(), c.ErrOrStderr(), err)
 			}
-			return runAgent(c.Context(), conf)
+			err = runAgent(c.Context(), conf)
+			var usage *usageError
+			var breach *wallError
+			if errors.As(err, &usage) || errors.As(err, &breach) {
+				return terminal(c.Context(), c.ErrOrStderr(), err)
+			}
+			return err
 		},
 	}
 	configFlag(c, &path)
@@ -55,16 +61,21 @@ func runAgent(ctx context.Context, conf config.Config) error {
 	log.Info("bootagent starts", zap.String("version", version), zap.String("app", conf.App), zap.String("env", conf.Env))
 
 	dirs := config.DirectoriesFrom(os.Getenv)
-	a, done, err := wire(ctx, conf, dirs, log)
+	a, units, err := wire(ctx, conf, dirs, log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	defer done()
+	defer func() {
+		if err := units.close(); err != nil {
+			log.Warn("let go of the units", zap.Error(err))
+		}
+	}()
 
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return units.wait(ctx) })
 	group.Go(func() error { return local.Serve(ctx, dirs.Socket(), func() any { return a.Status() }) })
 	group.Go(func() error { return announce(ctx, a.Status, log) })
 	group.Go(func() error {

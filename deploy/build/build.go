@@ -32,7 +32,9 @@ type Job struct {
 	Path      string   // the PATH
 	Facts     []string // KEY=value: what every command of a release is told
 	User      string   // "" is the agent's own
-	Log       string   // the file that gets the output
+	// Writable, where it is not nil, is all that the build may write: see unit.Spec.
+	Writable []string
+	Log      string // the file that gets the output
 }
 
 // Error is a build that failed, with the end of what it printed.
@@ -72,7 +74,7 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 	defer cancel()
 	err = runner.Run(limited, unit.Spec{
 		Name: j.Name, Command: j.Build.Run, Dir: j.Dir, Environment: j.environment(), User: j.User,
-		Background: true, Release: j.Release, Process: "build",
+		Writable: j.Writable, Background: true, Release: j.Release, Process: "build",
 	}, log)
 	closed := log.close()
 	var exit *unit.ExitError

@@ -19,7 +19,9 @@ type TreeError struct {
 	Reason string
 }
 
-func (e *TreeError) Error() string { return fmt.Sprintf("the build left %q, which %s", e.Path, e.Reason) }
+func (e *TreeError) Error() string {
+	return fmt.Sprintf("the build left %q, which %s", e.Path, e.Reason)
+}
 
 // Revision says that the revision is to blame, and not the machine.
 func (e *TreeError) Revision() bool { return true }

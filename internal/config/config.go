@@ -30,6 +30,8 @@ const (
 	DefaultUnhealthyGrace = 30 * time.Second
 	DefaultHoldOnFailure  = 5 * time.Minute
 	DefaultKeepReleases   = 5
+	DefaultAppUser        = "bootagent-app"
+	DefaultBuildUser      = "bootagent-build"
 	DefaultFreeSpace      = 256 << 20
 	DefaultMemory         = 64 << 20
 	DefaultBytes          = 2 << 30
@@ -49,10 +51,13 @@ type Config struct {
 	UnhealthyGrace time.Duration // how long the app in service may fail its checks
 	HoldOnFailure  time.Duration // how long a failed boot waits for a better release
 	SecretsPath    string        // the path of the app's variables in Parameter Store
-	KeepReleases   int
-	Limits         Limits
-	Recipe         *recipe.Recipe // where a commit has none; nil means none
-	Log            Log
+	// AppUser runs the app's processes, BuildUser the builds: two users without privileges. On a laptop nobody becomes them.
+	AppUser, BuildUser string
+	Credentials        Credentials
+	KeepReleases       int
+	Limits             Limits
+	Recipe             *recipe.Recipe // where a commit has none; nil means none
+	Log                Log
 }
 
 // Source is the app's repository.
@@ -87,6 +92,14 @@ type Limits struct {
 	Bytes     int64 // of a revision's tree
 	File      int64 // of one file of it
 	Files     int
+}
+
+// Credentials are the AWS credentials that the app gets; builds never get any.
+type Credentials struct {
+	// Instance lets the app reach the instance metadata service, and with it the instance's own role.
+	Instance bool
+	// Role is the ARN of the role that the agent assumes for the app; "" is none.
+	Role string
 }
 
 // Log says how the agent logs.

@@ -33,7 +33,7 @@ func TestTheLeastConfigurationHasADefaultForEverythingElse(t *testing.T) {
 		Parameter: "/bootagent/shop/prod/release",
 		Balancer:  config.Balancer{Mode: "self", TargetGroups: []string{"shop"}, FirstPort: 8080, LastPort: 8083},
 		DrainMin:  30 * time.Second, UnhealthyGrace: 30 * time.Second, HoldOnFailure: 5 * time.Minute,
-		SecretsPath: "/bootagent/shop/prod/env", KeepReleases: 5,
+		SecretsPath: "/bootagent/shop/prod/env", KeepReleases: 5, AppUser: "bootagent-app", BuildUser: "bootagent-build",
 		Limits: config.Limits{FreeSpace: 256 << 20, Memory: 64 << 20, Bytes: 2 << 30, File: 512 << 20, Files: 200_000},
 		Log:    config.Log{Level: "info"},
 	}
@@ -49,6 +49,21 @@ func TestARepositoryOverSSHHasAKeyAndAPinnedHost(t *testing.T) {
 			url+"\n  auth: {key: /shop/deploy-key}\n  known_hosts: git.example.org ssh-ed25519 AAAA\n  submodule_hosts: [lib.example.org]", 1)))
 		if err != nil || got.Source.URL != url || got.Source.Auth.Key != "/shop/deploy-key" || got.Source.KnownHosts == "" || len(got.Source.SubmoduleHosts) != 1 {
 			t.Errorf("%s: got %+v, %v", url, got.Source, err)
+		}
+	}
+}
+
+func TestTheAppGetsNoCredentialsUnlessTheyAreNamed(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]config.Credentials{
+		"":                        {},
+		"credentials: none\n":     {},
+		"credentials: instance\n": {Instance: true},
+		"credentials: arn:aws-us-gov:iam::123456789012:role/apps/shop\n": {Role: "arn:aws-us-gov:iam::123456789012:role/apps/shop"},
+	} {
+		got, err := config.Parse("config.yaml", []byte(least+text))
+		if err != nil || got.Credentials != want {
+			t.Errorf("%q: got %+v, %v", text, got.Credentials, err)
 		}
 	}
 }
@@ -71,6 +86,12 @@ func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
 		{"unknown key inside", strings.Replace(least, "url:", "ulr:", 1), `config.yaml:5:3: unknown key "ulr" in source; did you mean "url"?`},
 		{"a key of a later version", least + "cache: {url: s3://b}\n", "not supported by this version"},
 		{"a value of a later version", strings.Replace(least, "balancer:\n", "balancer:\n  mode: asg\n", 1), "not supported by this version"},
+		{"root for the app", least + "app_user: root\n", "can't be root"},
+		{"no user's name", least + "build_user: \"Build User\"\n", "must be the name of a user"},
+		{"one user for both", least + "app_user: shop\nbuild_user: shop\n", "different users"},
+		{"the builds' user for the app", least + "app_user: bootagent-build\n", "different users"},
+		{"credentials of somebody", least + "credentials: admin\n", "must be none, instance (the instance's own role), or the ARN of a role"},
+		{"credentials of a user", least + "credentials: arn:aws:iam::123456789012:user/shop\n", "the ARN of a role"},
 		{"no version", strings.Replace(least, "version: 1\n", "", 1), `write "version: 1"`},
 		{"a newer version", strings.Replace(least, "version: 1", "version: 2", 1), "upgrade it"},
 		{"no app", strings.Replace(least, "app: shop\n", "", 1), "app"},

@@ -19,9 +19,9 @@ func decode(m *strictyaml.Map) Config {
 	c := Config{
 		Balancer: Balancer{Mode: ModeSelf, FirstPort: DefaultFirstPort, LastPort: DefaultLastPort},
 		DrainMin: DefaultDrainMin, UnhealthyGrace: DefaultUnhealthyGrace, HoldOnFailure: DefaultHoldOnFailure,
-		KeepReleases: DefaultKeepReleases,
-		Limits:       Limits{FreeSpace: DefaultFreeSpace, Memory: DefaultMemory, Bytes: DefaultBytes, File: DefaultFile, Files: DefaultFiles},
-		Log:          Log{Level: "info"},
+		KeepReleases: DefaultKeepReleases, AppUser: DefaultAppUser, BuildUser: DefaultBuildUser,
+		Limits: Limits{FreeSpace: DefaultFreeSpace, Memory: DefaultMemory, Bytes: DefaultBytes, File: DefaultFile, Files: DefaultFiles},
+		Log:    Log{Level: "info"},
 	}
 	m.Require("app", "it names what is deployed").Check(&c.App, checkWord)
 	m.Require("env", "it names where it is deployed, prod for example").Check(&c.Env, checkWord)
@@ -45,6 +45,8 @@ func decode(m *strictyaml.Map) Config {
 		s.Get("path").Check(&c.SecretsPath, checkParameter)
 		s.Done()
 	}
+	users(m, &c)
+	c.Credentials = credentials(m.Get("credentials"))
 	m.Get("keep_releases").Int(&c.KeepReleases, 2, 100)
 	c.Limits = limits(m.Get("limits"), c.Limits)
 	if v := m.Get("recipe"); v.Given() {
@@ -52,7 +54,7 @@ func decode(m *strictyaml.Map) Config {
 		c.Recipe = &inline
 	}
 	c.Log = logging(m.Get("log"), c.Log)
-	m.Reserved("policy", "fleet", "cache", "app_user", "build_user", "credentials", "packages")
+	m.Reserved("policy", "fleet", "cache", "packages")
 	m.Done()
 	return c
 }
