@@ -81,7 +81,7 @@ func New(ctx context.Context, opts Options) (*Region, error) {
 		Region: opts.Name, Principal: r.principal, Intercept: r.Faults.Intercept, Log: r.log, Clock: opts.Clock, Logger: opts.Logger,
 	})
 	r.Handle(ssm.Name, "", r.SSM)
-	r.Handle(sts.Name, sts.Namespace, sts.Handler{})
+	r.Handle(sts.Name, sts.Namespace, sts.New(sts.Options{Identify: r.Identify, Clock: opts.Clock}))
 
 	var err error
 	if r.endpoint, err = wire.Listen(ctx, opts.Addr, r.wire); err != nil {

@@ -128,6 +128,10 @@ func resource(call wire.Call) string {
 		if arn := call.Form.Get("TargetGroupArn"); arn != "" && !strings.HasPrefix(call.Operation, "Describe") {
 			return arn
 		}
+	case "sts":
+		if role := call.Form.Get("RoleArn"); role != "" {
+			return role
+		}
 	case "autoscaling":
 		if group := call.Form.Get("AutoScalingGroupName"); group != "" {
 			return prefix + "autoScalingGroup:*:autoScalingGroupName/" + group
