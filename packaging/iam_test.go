@@ -70,8 +70,7 @@ var free = []string{"sts:GetCallerIdentity"}
 
 // unseen are the actions that AWS or the SDK takes for us, and why the code does not show them.
 var unseen = map[string]string{
-	"kms:Decrypt":    "Parameter Store decrypts SecureStrings in the caller's name",
-	"sts:AssumeRole": "the SDK's provider of a role's credentials asks",
+	"kms:Decrypt": "Parameter Store decrypts SecureStrings in the caller's name",
 }
 
 const sdkServices = "github.com/aws/aws-sdk-go-v2/service/"
