@@ -24,7 +24,7 @@ type layer struct {
 // layers are all there are. A package belongs to the first layer that lists it.
 func layers() []layer {
 	production := []string{"model", "unit", "disk", "tools", "recipe", "steps", "deploy", "health", "rollout", "agent", "operator",
-		"config", "aws", "process", "systemd", "region", "trial"}
+		"config", "aws", "rolecreds", "process", "systemd", "region", "trial"}
 	return []layer{
 		// What only tests use, and the demo, which is one.
 		{"tests", []string{"test/...", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest",
@@ -48,6 +48,7 @@ func layers() []layer {
 
 		// The adapters. None knows another one.
 		{"aws", []string{"internal/aws/..."}, []string{"rollout", "unit", "model", "tools"}, true},
+		{"rolecreds", []string{"internal/rolecreds"}, []string{"model", "tools"}, false},
 		{"process", []string{"internal/process"}, []string{"rollout", "unit", "model", "tools"}, false},
 		{"systemd", []string{"internal/systemd"}, []string{"rollout", "unit", "model", "tools"}, false},
 		{"region", []string{"internal/region/..."}, []string{"model", "tools"}, true},
