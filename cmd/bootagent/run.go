@@ -61,7 +61,7 @@ func runAgent(ctx context.Context, conf config.Config) error {
 	log.Info("bootagent starts", zap.String("version", version), zap.String("app", conf.App), zap.String("env", conf.Env))
 
 	dirs := config.DirectoriesFrom(os.Getenv)
-	a, units, err := wire(ctx, conf, dirs, log)
+	d, err := wire(ctx, conf, dirs, log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -69,17 +69,20 @@ func runAgent(ctx context.Context, conf config.Config) error {
 		return err
 	}
 	defer func() {
-		if err := units.close(); err != nil {
-			log.Warn("let go of the units", zap.Error(err))
+		if err := d.close(); err != nil {
+			log.Warn("let go of the units and of the role", zap.Error(err))
 		}
 	}()
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return units.wait(ctx) })
-	group.Go(func() error { return local.Serve(ctx, dirs.Socket(), func() any { return a.Status() }) })
-	group.Go(func() error { return announce(ctx, a.Status, log) })
+	group.Go(func() error { return d.units.wait(ctx) })
+	if d.role != nil {
+		group.Go(func() error { return d.role.Run(ctx) })
+	}
+	group.Go(func() error { return local.Serve(ctx, dirs.Socket(), func() any { return d.agent.Status() }) })
+	group.Go(func() error { return announce(ctx, d.agent.Status, log) })
 	group.Go(func() error {
-		err := a.Run(ctx)
+		err := d.agent.Run(ctx)
 		if err == nil {
 			err = errEnded // so that the socket ends with the agent
 		}

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/bootagent/bootagent/agent"
 	"github.com/bootagent/bootagent/deploy"
 	"github.com/bootagent/bootagent/internal/config"
 	"github.com/bootagent/bootagent/internal/model"
@@ -110,28 +109,4 @@ func findUser(key, name string) (deploy.User, error) {
 		return deploy.User{}, &usageError{fmt.Errorf("%s: %s is root by uid or group: builds and the app run without privileges", key, name)}
 	}
 	return deploy.User{Name: name, UID: uid, GID: gid}, nil
-}
-
-// appSandbox is how the app's processes are kept in. It makes the directory that is the app's own.
-func appSandbox(conf config.Config, dirs config.Directories, users *deploy.Users) (agent.Sandbox, error) {
-	s := agent.Sandbox{
-		Home: filepath.Join(dirs.State, "home"), Metadata: conf.Credentials.Instance,
-		Credentials: conf.Credentials != config.Credentials{},
-	}
-	if !s.Metadata {
-		// An SDK that looks for the instance's credentials is told at once that there are none, and does not wait for them.
-		s.Environment = map[string]string{"AWS_EC2_METADATA_DISABLED": "true"}
-	}
-	if err := os.MkdirAll(s.Home, 0o755); err != nil {
-		return s, fmt.Errorf("make the app's directory: %w", err)
-	}
-	if users == nil {
-		return s, nil
-	}
-	s.User, s.Walled = users.App.Name, true
-	// The state directory is root's, so nobody can have put a link in this one's place.
-	if err := errors.Join(os.Lchown(s.Home, users.App.UID, users.App.GID), os.Chmod(s.Home, 0o750)); err != nil {
-		return s, fmt.Errorf("give the app its directory: %w", err)
-	}
-	return s, nil
 }

@@ -16,47 +16,75 @@ import (
 	"github.com/bootagent/bootagent/internal/aws/elbv2"
 	"github.com/bootagent/bootagent/internal/aws/ssm"
 	"github.com/bootagent/bootagent/internal/config"
+	"github.com/bootagent/bootagent/internal/rolecreds"
 	"github.com/bootagent/bootagent/internal/state"
 	"github.com/bootagent/bootagent/internal/timeline"
 )
 
-// wire puts the agent together: the one place where every adapter is made. The
-// units are to be closed after the agent's end.
-func wire(ctx context.Context, conf config.Config, dirs config.Directories, log *zap.Logger) (*agent.Agent, *units, error) {
+// daemon is the agent with what it runs on, which is closed after the agent's end.
+type daemon struct {
+	agent *agent.Agent
+	units *units
+	role  *rolecreds.Server // nil where the app gets no role's credentials
+}
+
+// close lets go of what the agent ran on; units run on.
+func (d *daemon) close() error {
+	var errs []error
+	if d.role != nil {
+		errs = append(errs, d.role.Close())
+	}
+	if d.units != nil {
+		errs = append(errs, d.units.close())
+	}
+	return errors.Join(errs...)
+}
+
+// wire puts the agent together: the one place where every adapter is made.
+func wire(ctx context.Context, conf config.Config, dirs config.Directories, log *zap.Logger) (d *daemon, err error) {
 	spans := timeline.New(nil)
 	self, err := identify(ctx, conf.Region, spans, log)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, dir := range []string{dirs.State, dirs.Runtime} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, nil, fmt.Errorf("make the agent's directories: %w", err)
+			return nil, fmt.Errorf("make the agent's directories: %w", err)
 		}
 	}
-	units, err := openUnits(ctx, conf, dirs, self.id, log)
-	if err != nil {
-		return nil, nil, err
+	d = &daemon{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if d.units, err = openUnits(ctx, conf, dirs, self.id, log); err != nil {
+		return d, err
 	}
-	options, err := assemble(conf, dirs, self, units, log)
+	if d.role, err = lend(conf, dirs, self, d.units.users, log); err != nil {
+		return d, err
+	}
+	options, err := assemble(conf, dirs, self, d, log)
 	if err != nil {
-		return nil, nil, errors.Join(err, units.close())
+		return d, err
 	}
 	options.Spans = spans
-	return agent.New(options), units, nil
+	d.agent = agent.New(options)
+	return d, nil
 }
 
-func assemble(conf config.Config, dirs config.Directories, self *instance, units *units, log *zap.Logger) (agent.Options, error) {
+func assemble(conf config.Config, dirs config.Directories, self *instance, d *daemon, log *zap.Logger) (agent.Options, error) {
 	parameters := ssm.New(self.session, ssm.Options{Release: conf.Parameter, Environment: conf.SecretsPath})
 	machine, err := deploy.New(deploy.Options{
 		App: conf.App, Env: conf.Env, InstanceID: self.id.InstanceID, StateDir: dirs.State,
-		Source: &repository{conf: conf, parameters: parameters, log: log}, Runner: units, Users: units.users,
+		Source: &repository{conf: conf, parameters: parameters, log: log}, Runner: d.units, Users: d.units.users,
 		Inline: conf.Recipe, Subdirectory: conf.Source.Subdirectory, KeepReleases: conf.KeepReleases,
 		FreeSpace: conf.Limits.FreeSpace, Path: os.Getenv("PATH"), Logger: log,
 	})
 	if err != nil {
 		return agent.Options{}, err
 	}
-	sandbox, err := appSandbox(conf, dirs, units.users)
+	sandbox, err := appSandbox(conf, dirs, self, d)
 	if err != nil {
 		return agent.Options{}, err
 	}
@@ -68,7 +96,7 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, units
 		},
 		Env: conf.Env, Parameter: conf.Parameter, Repository: conf.Source.URL, DrainMin: conf.DrainMin, MinMemory: conf.Limits.Memory, Sandbox: sandbox,
 		Identity: self.id, Metadata: self.metadata, Parameters: parameters, Group: autoscaling.New(self.session),
-		Preparer: machine, Runner: units, Sockets: kernel{},
+		Preparer: machine, Runner: d.units, Sockets: kernel{},
 		Store: state.At[agent.Memory](filepath.Join(dirs.State, "memory.json")),
 		Log:   log,
 	}
