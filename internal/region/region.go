@@ -34,6 +34,10 @@ type Options struct {
 	// Addr is where the endpoint listens, on a loopback address; "" is
 	// 127.0.0.1:0, a port of its own.
 	Addr string
+	// Listener is where the endpoint listens instead of on Addr; Close closes it. It need not be on loopback, and
+	// whoever reaches it may do everything: it is for tests whose instances have networks of their own, on an
+	// address that leads to those alone.
+	Listener net.Listener
 	// Name is the region's name, which calls must be signed for; "" is us-east-1.
 	Name string
 	// Account is the twelve-digit account; "" is 123456789012.
@@ -83,6 +87,10 @@ func New(ctx context.Context, opts Options) (*Region, error) {
 	r.Handle(ssm.Name, "", r.SSM)
 	r.Handle(sts.Name, sts.Namespace, sts.New(sts.Options{Identify: r.Identify, Clock: opts.Clock}))
 
+	if opts.Listener != nil {
+		r.endpoint = wire.Serve(ctx, opts.Listener, r.wire)
+		return r, nil
+	}
 	var err error
 	if r.endpoint, err = wire.Listen(ctx, opts.Addr, r.wire); err != nil {
 		return nil, fmt.Errorf("open the region on %s: %w", opts.Addr, err)

@@ -3,6 +3,7 @@ package region_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -250,5 +251,44 @@ func TestManyCallAtOnce(t *testing.T) {
 	}
 	if n := r.Counts()["ssm:PutParameter"]; n != 320 {
 		t.Errorf("%d puts counted, want 320", n)
+	}
+}
+
+func TestARegionOnAListenerOfATestsServesThereAndClosesIt(t *testing.T) {
+	t.Parallel()
+	listen := func() net.Listener {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	endpoint, one, other := listen(), listen(), listen()
+	r, err := region.New(t.Context(), region.Options{Listener: endpoint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.Endpoint(), "http://"+endpoint.Addr().String(); got != want {
+		t.Errorf("the endpoint is %s, not %s", got, want)
+	}
+	if err := put(limit(t), ssm.NewFromConfig(config(r)), "a"); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.StartIMDS(t.Context(), imds.Options{Listeners: []net.Listener{one, other}, InstanceID: "i-0abc"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []net.Listener{one, other} {
+		client := sdkimds.New(sdkimds.Options{Endpoint: "http://" + l.Addr().String()})
+		if _, err := client.GetMetadata(limit(t), &sdkimds.GetMetadataInput{Path: "instance-id"}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, l := range []net.Listener{endpoint, one, other} {
+		if l.Close() == nil {
+			t.Errorf("%s was left open", l.Addr())
+		}
 	}
 }

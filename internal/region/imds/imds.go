@@ -19,7 +19,7 @@ import (
 	"github.com/bootagent/bootagent/internal/region/wire"
 )
 
-// Options of an instance's endpoint. Addr and InstanceID are required.
+// Options of an instance's endpoint. InstanceID, and Addr or Listeners, are required.
 type Options struct {
 	// Addr is where to listen, "127.0.0.1:0" for a port of its own; with a
 	// Delay the port must be given.
@@ -27,6 +27,9 @@ type Options struct {
 	// Delay is how long after Start the listener opens: networks come up late.
 	// Until then connections are refused.
 	Delay time.Duration
+	// Listeners are where it listens instead, at once; Close closes them. They are for tests whose instances have
+	// networks of their own: there they can be on 169.254.169.254:80 and [fd00:ec2::254]:80, as on EC2.
+	Listeners []net.Listener
 
 	InstanceID       string
 	Account          string // default 123456789012
@@ -79,7 +82,7 @@ type Server struct {
 	opening sync.WaitGroup
 
 	mu         sync.Mutex
-	endpoint   *wire.Endpoint // nil until it is open
+	endpoints  []*wire.Endpoint // none until it is open
 	tags       map[string]string
 	lifecycle  string
 	spotAction string
@@ -94,6 +97,9 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.InstanceID == "" {
 		return nil, errors.New("start an instance's IMDS: no instance id was given")
 	}
+	if len(opts.Listeners) > 0 {
+		opts.Addr, opts.Delay = opts.Listeners[0].Addr().String(), 0
+	}
 	if _, port, err := net.SplitHostPort(opts.Addr); err != nil {
 		return nil, fmt.Errorf("start the IMDS of %s: the address %q is not host:port: %w", opts.InstanceID, opts.Addr, err)
 	} else if opts.Delay > 0 && port == "0" {
@@ -106,11 +112,17 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if s.tags == nil {
 		s.tags = map[string]string{}
 	}
+	for _, listener := range opts.Listeners {
+		s.endpoints = append(s.endpoints, wire.Serve(ctx, listener, s))
+	}
+	if len(opts.Listeners) > 0 {
+		return s, nil
+	}
 	if opts.Delay == 0 {
 		if err := s.open(ctx); err != nil {
 			return nil, err
 		}
-		s.addr = s.endpoint.Addr().String()
+		s.addr = s.endpoints[0].Addr().String()
 		return s, nil
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -128,7 +140,7 @@ func (s *Server) open(ctx context.Context) error {
 		s.failed = fmt.Errorf("start the IMDS of %s: %w", s.opts.InstanceID, err)
 		return s.failed
 	}
-	s.endpoint = endpoint
+	s.endpoints = []*wire.Endpoint{endpoint}
 	return nil
 }
 
@@ -147,10 +159,14 @@ func (s *Server) openLater(ctx context.Context) {
 func (s *Server) Close() error {
 	s.cancel()
 	s.opening.Wait()
-	if s.endpoint == nil {
+	if len(s.endpoints) == 0 {
 		return s.Err()
 	}
-	return s.endpoint.Close()
+	var errs []error
+	for _, endpoint := range s.endpoints {
+		errs = append(errs, endpoint.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Err is why the endpoint serves no more, or could not open after its Delay;
@@ -158,8 +174,10 @@ func (s *Server) Close() error {
 func (s *Server) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.endpoint != nil {
-		return s.endpoint.Err()
+	for _, endpoint := range s.endpoints {
+		if err := endpoint.Err(); err != nil {
+			return err
+		}
 	}
 	return s.failed
 }

@@ -37,6 +37,11 @@ func Listen(ctx context.Context, addr string, h http.Handler) (*Endpoint, error)
 	if err != nil {
 		return nil, err
 	}
+	return Serve(ctx, listener, h), nil
+}
+
+// Serve is Listen on a listener that is open already, and is the Endpoint's to close from now on.
+func Serve(ctx context.Context, listener net.Listener, h http.Handler) *Endpoint {
 	e := &Endpoint{listener: listener, serving: make(chan struct{}), fresh: map[net.Conn]struct{}{}}
 	var requests context.Context
 	requests, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -47,7 +52,7 @@ func Listen(ctx context.Context, addr string, h http.Handler) (*Endpoint, error)
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	go e.serve()
-	return e, nil
+	return e
 }
 
 // serve ends when the listener does, which Close waits for.
