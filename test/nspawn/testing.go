@@ -16,9 +16,9 @@ const buildPatience = 15 * time.Minute
 // Variable switches these tests on: `make e2e` sets it to 1, after it has installed what they need.
 const Variable = "BOOTAGENT_E2E"
 
-// Boot boots a machine for a test, which is closed when the test ends; one that fails prints the machine's journal. Without Variable
-// the test is left out; with it, a host that can't boot machines is a failure.
-func Boot(t testing.TB, o Options) *Machine {
+// Prepare gives a test the image, which it makes the first time. Without Variable the test is left out; with it, a host that can't
+// boot machines is a failure.
+func Prepare(t testing.TB) *Image {
 	t.Helper()
 	if os.Getenv(Variable) != "1" {
 		t.Skip("LEFT OUT: it boots machines, which needs root and is what `make e2e` is for")
@@ -32,6 +32,14 @@ func Boot(t testing.TB, o Options) *Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return image
+}
+
+// Boot boots a machine for a test, which is closed when the test ends; one that fails prints the machine's journal. It is left out,
+// or fails, as Prepare says.
+func Boot(t testing.TB, o Options) *Machine {
+	t.Helper()
+	image := Prepare(t)
 	began := time.Now()
 	m, err := image.Boot(t.Context(), o)
 	if err != nil {
