@@ -32,7 +32,7 @@ demo: build
 # Real machines, booted from a Debian image that is made once: systemd as PID 1, cloud-init. Linux and root.
 e2e: $(TOOLS)/nfpm
 	sh test/nspawn/setup.sh
-	BOOTAGENT_E2E=1 $(GO) test -count=1 -timeout 30m ./test/nspawn ./packaging
+	BOOTAGENT_E2E=1 $(GO) test -count=1 -timeout 30m ./test/nspawn ./packaging ./test/e2e
 
 lint: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
