@@ -47,6 +47,10 @@ type options struct {
 	instances int
 	userData  string // the file in packaging/user-data
 	disk      int64  // of each machine, see nspawn.Options
+	// git wraps the git server.
+	git func(http.Handler) http.Handler
+	// booting is told of each machine as soon as it takes commands; it should return soon.
+	booting func(*instance)
 }
 
 // fleet is one app's deployment. It ends with its test; one that fails shows the machines' journals.
@@ -74,7 +78,7 @@ type fleet struct {
 func newFleet(t testing.TB, name string, edits ...func(*options)) *fleet {
 	t.Helper()
 	f := &fleet{t: t, name: name, image: nspawn.Prepare(t), repo: gittest.NewRepo(t), instances: map[string]*instance{},
-		options: options{instances: 1, userData: "debian.sh"}}
+		options: options{instances: 1, userData: "debian.sh", booting: func(*instance) {}, git: func(h http.Handler) http.Handler { return h }}}
 	for _, edit := range edits {
 		edit(&f.options)
 	}
@@ -120,7 +124,7 @@ func (f *fleet) serve() {
 		f.t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/shop.git/", git)
+	mux.Handle("/shop.git/", f.git(git))
 	mux.HandleFunc("/bootagent.deb", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, packages.first) })
 	listener := f.listen()
 	f.served = "http://" + listener.Addr().String()
@@ -261,6 +265,7 @@ func (f *fleet) Launch(ctx context.Context, launched autoscaling.Instance) (auto
 	f.mu.Lock()
 	f.instances[launched.ID] = i
 	f.mu.Unlock()
+	f.booting(i)
 	return i, nil
 }
 

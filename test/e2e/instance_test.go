@@ -23,6 +23,8 @@ type instance struct {
 	id   string
 	imds *imds.Server
 
+	// power is held to read by whoever uses the machine, and to write by whoever switches it off and on.
+	power  sync.RWMutex
 	ending sync.Once
 	err    error
 	gone   chan struct{}
@@ -34,10 +36,30 @@ func (i *instance) Done() <-chan struct{} { return i.gone }
 // Terminate ends the machine, and leaves nothing of it.
 func (i *instance) Terminate(ctx context.Context) error {
 	i.ending.Do(func() {
+		i.power.Lock()
+		defer i.power.Unlock()
 		i.err = errors.Join(i.imds.Close(), i.Close(ctx))
 		close(i.gone)
 	})
 	return i.err
+}
+
+// Exec runs a command on the machine. It waits while the machine is switched off and on.
+func (i *instance) Exec(ctx context.Context, argv ...string) (string, error) {
+	i.power.RLock()
+	defer i.power.RUnlock()
+	return i.Machine.Exec(ctx, argv...)
+}
+
+// pull pulls the plug, calls meanwhile, and switches the machine on again.
+func (i *instance) pull(ctx context.Context, meanwhile func()) error {
+	i.power.Lock()
+	defer i.power.Unlock()
+	if err := i.Kill(ctx); err != nil {
+		return err
+	}
+	meanwhile()
+	return i.Start(ctx)
 }
 
 // do runs a command on the machine, which must succeed.

@@ -68,6 +68,7 @@ class Server(ThreadingHTTPServer):
 
 
 def main():
+    time.sleep(float(os.environ.get("START_AFTER", "0")))
     server = Server(("", int(os.environ["PORT"])), App)
     App.timeout = 75
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
