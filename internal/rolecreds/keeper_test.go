@@ -95,6 +95,7 @@ func TestKeysOfAShortLifeAreNotRenewedAtOnce(t *testing.T) {
 		gets(t, k, "ASIA1")
 		time.Sleep(7 * time.Minute)
 		gets(t, k, "ASIA1")
+		synctest.Wait()
 		if n := s.calls.Load(); n != 1 {
 			t.Errorf("%d calls, want 1", n)
 		}

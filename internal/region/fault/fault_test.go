@@ -99,6 +99,8 @@ func TestDenyNamesCallerActionAndResource(t *testing.T) {
 			"on resource: arn:aws:ssm:us-east-1:123456789012:parameter/shop/a because"},
 		{queryCall, "User: arn:aws:iam::123456789012:user/laptop is not authorized to perform: elasticloadbalancing:RegisterTargets " +
 			"on resource: arn:tg because"},
+		{wire.Call{Service: "sts", Operation: "AssumeRole", Principal: queryCall.Principal, Form: url.Values{"RoleArn": {"arn:role"}}},
+			"is not authorized to perform: sts:AssumeRole on resource: arn:role because"},
 	}
 	for _, c := range cases {
 		var injector fault.Injector
