@@ -78,6 +78,12 @@ func runAgent(ctx context.Context, conf config.Config) error {
 	group.Go(func() error { return d.units.wait(ctx) })
 	if d.role != nil {
 		group.Go(func() error { return d.role.Run(ctx) })
+		group.Go(func() error {
+			if err := d.role.Prove(ctx); err != nil && ctx.Err() == nil { // which an app that serves must not die of
+				log.Error("the app gets no credentials for now", zap.Error(err))
+			}
+			return nil
+		})
 	}
 	group.Go(func() error { return local.Serve(ctx, dirs.Socket(), func() any { return d.agent.Status() }) })
 	group.Go(func() error { return announce(ctx, d.agent.Status, log) })
