@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// litter is a name beside path for what is on its way to it or away from it: .<name>-<why>-<when>, which clean removes.
-func litter(path, why string) string {
-	return filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s-%s-%s", filepath.Base(path), why, strconv.FormatInt(time.Now().UnixNano(), 36)))
+// litter is a name beside path for what is on its way to it or away from it, new since the store was opened, which swept: see
+// clean.
+func (s *Store) litter(path, why string) string {
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s-%s-%d", filepath.Base(path), why, s.named.Add(1)))
 }
 
 // isLitter says whether a name is one that litter, or disk.Put, made for that name; "" stands for all.
@@ -32,7 +32,8 @@ func (s *Store) clean() error {
 			return fmt.Errorf("flush what is on the disk: %w", err)
 		}
 	}
-	errs := []error{s.sweep(s.state, currentName), s.sweep(s.releases(), "")}
+	// Swept first of all: from here on litter's names are free.
+	errs := []error{s.sweep(s.state, currentName), s.sweep(s.releases(), ""), s.sweep(s.trees(), "")}
 	entries, err := os.ReadDir(s.trees())
 	if err != nil {
 		return fmt.Errorf("look for litter: %w", err)
@@ -49,7 +50,7 @@ func (s *Store) clean() error {
 			errs = append(errs, s.settle(s.tree(number)))
 		}
 	}
-	return errors.Join(append(errs, s.sweep(s.trees(), ""))...)
+	return errors.Join(errs...)
 }
 
 // settle does for a release's tree, where Promote writes, what clean does for the rest. A tree that the agent's user can't

@@ -31,6 +31,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bootagent/bootagent/deploy/recipe"
@@ -76,6 +77,7 @@ type Damaged struct {
 type Store struct {
 	state string
 	disk  disk.Disk
+	named atomic.Int64 // counts names of litter
 }
 
 // Open makes the directories, flushes what a killed process may have left unflushed, and removes what it left behind.
@@ -253,7 +255,7 @@ func (s *Store) Promote(number int64, now time.Time) error {
 
 // point lets a link name a target, in place of what it named before, at once and to stay.
 func (s *Store) point(path, to string) error {
-	link := litter(path, "link")
+	link := s.litter(path, "link")
 	if err := s.disk.Symlink(to, link); err != nil {
 		return err
 	}
@@ -270,7 +272,7 @@ func (s *Store) Remove(number int64) error {
 	var gone string
 	if s.Has(number) {
 		// From here on the release does not exist.
-		gone = litter(s.name(number), "removing")
+		gone = s.litter(s.name(number), "removing")
 		if err := s.disk.Rename(s.name(number), gone); err != nil {
 			return fail(err)
 		}
@@ -295,7 +297,7 @@ func (s *Store) removeTree(number int64) error {
 	if !exists(s.tree(number)) {
 		return nil
 	}
-	gone := litter(s.tree(number), "removing")
+	gone := s.litter(s.tree(number), "removing")
 	if err := s.disk.Rename(s.tree(number), gone); err != nil {
 		return err
 	}

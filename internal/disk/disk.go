@@ -113,7 +113,9 @@ func (d Disk) SyncDir(path string) error {
 	return dir.Sync()
 }
 
-// Replace makes a file that is there whole or not at all, in place of one of that name, and lasts.
+// Replace makes a file that is there whole or not at all, in place of one of that name, and lasts. It is written beside, under
+// a name that is always the same, so that what a killed process leaves there does not pile up: one Replace or Put of a path
+// works at a time.
 func (d Disk) Replace(path string, data []byte, perm fs.FileMode) error {
 	if err := d.put(path, data, perm, true); err != nil {
 		return err
@@ -121,39 +123,44 @@ func (d Disk) Replace(path string, data []byte, perm fs.FileMode) error {
 	return d.SyncDir(filepath.Dir(path))
 }
 
-// Put makes a file in place of one of that name, or of a link, which it does not follow. It lasts once the caller has flushed
-// what it is in (SyncTree).
+// Put is Replace of a file that lasts once the caller has flushed what it is in (SyncTree). Neither follows a link.
 func (d Disk) Put(path string, data []byte, perm fs.FileMode) error {
 	return d.put(path, data, perm, false)
 }
 
 func (d Disk) put(path string, data []byte, perm fs.FileMode, flush bool) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	d.tell(Change{Op: Create, Path: tmp.Name()})
-	defer func() {
-		if err != nil {
-			_ = tmp.Close() // the first error is the one to report
-			_ = d.Remove(tmp.Name())
-		}
-	}()
-	if err := tmp.Chmod(perm); err != nil {
-		return err
-	}
-	d.tell(Change{Op: Write, Path: tmp.Name(), Data: data})
-	if _, err := tmp.Write(data); err != nil {
-		return err
-	}
-	if flush {
-		d.tell(Change{Op: SyncFile, Path: tmp.Name()})
-		if err := tmp.Sync(); err != nil {
+	beside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-new")
+	if _, err := os.Lstat(beside); err == nil {
+		if err := d.Remove(beside); err != nil {
 			return err
 		}
 	}
-	if err := tmp.Close(); err != nil {
+	d.tell(Change{Op: Create, Path: beside})
+	f, err := os.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
 		return err
 	}
-	return d.Rename(tmp.Name(), path)
+	defer func() {
+		if err != nil {
+			_ = f.Close() // the first error is the one to report
+			_ = d.Remove(beside)
+		}
+	}()
+	if err := f.Chmod(perm); err != nil { // the umask may have taken bits away
+		return err
+	}
+	d.tell(Change{Op: Write, Path: beside, Data: data})
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if flush {
+		d.tell(Change{Op: SyncFile, Path: beside})
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return d.Rename(beside, path)
 }
