@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/bootagent/bootagent/internal/mask"
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/timeline"
 	"github.com/bootagent/bootagent/internal/unit"
@@ -77,6 +78,7 @@ type Agent struct {
 	secrets struct {
 		sync.Mutex
 		names map[string]string
+		mask  *mask.Mask
 		known bool // they have been read once
 	}
 
@@ -116,7 +118,7 @@ func New(o Options) *Agent {
 			"release": make(chan struct{}, 1), "targets": make(chan struct{}, 1), "membership": make(chan struct{}, 1),
 		},
 	}
-	a.secrets.names = map[string]string{}
+	a.secrets.names, a.secrets.mask = map[string]string{}, mask.New(nil)
 	return a
 }
 

@@ -3,12 +3,9 @@ package agent
 import (
 	"context"
 	"fmt"
-	"strings"
-)
 
-// shortest is the length in bytes from which a value of the environment is
-// masked: a port or "true" is no secret, and masking it would garble a text.
-const shortest = 6
+	"github.com/bootagent/bootagent/internal/mask"
+)
 
 // masked is what the app said, fit for a log, an error or the memory: without
 // the values that its environment has from Parameter Store. Where these can't
@@ -24,10 +21,7 @@ func (a *Agent) masked(ctx context.Context, said string) string {
 	}
 	a.secrets.Lock()
 	defer a.secrets.Unlock()
-	for value, name := range a.secrets.names {
-		said = strings.ReplaceAll(said, value, "["+name+"]")
-	}
-	return said
+	return a.secrets.mask.Text(said)
 }
 
 // readSecrets reads the app's environment from Parameter Store, and keeps in
@@ -40,10 +34,14 @@ func (a *Agent) readSecrets(ctx context.Context) (map[string]string, error) {
 	a.secrets.Lock()
 	defer a.secrets.Unlock()
 	a.secrets.known = true
+	more := false
 	for name, value := range secrets {
-		if len(value) >= shortest {
-			a.secrets.names[value] = name
+		if _, had := a.secrets.names[value]; !had {
+			a.secrets.names[value], more = name, true
 		}
+	}
+	if more {
+		a.secrets.mask = mask.New(a.secrets.names)
 	}
 	return secrets, nil
 }

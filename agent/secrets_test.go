@@ -46,6 +46,21 @@ func TestWhatAnAppInServiceAnswersIsShownWithoutItsSecrets(t *testing.T) {
 	}
 }
 
+func TestASecretThatWasChangedIsStillMasked(t *testing.T) {
+	t.Parallel()
+	environment := map[string]string{"TOKEN": "hunter2hunter2"}
+	a := New(Options{Log: zap.NewNop(), Parameters: parameters{environment: environment}})
+	for _, value := range []string{"hunter3hunter3", "hunter4hunter4"} {
+		if _, err := a.readSecrets(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		environment["TOKEN"] = value
+	}
+	if got := a.masked(t.Context(), "hunter2hunter2 hunter3hunter3"); got != "[TOKEN] [TOKEN]" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestWhatAnAppSaysIsWithheldWhereItsSecretsCannotBeRead(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Log: zap.NewNop(), Parameters: parameters{err: errors.New("no network")}})

@@ -35,7 +35,7 @@ func layers() []layer {
 		{"disk", []string{"internal/disk"}, nil, false},
 		// Tools know nothing of what bootagent is.
 		{"tools", []string{"internal/timeline", "internal/strictyaml", "internal/sockets", "internal/state", "internal/local",
-			"internal/gitserver"}, []string{"disk"}, false},
+			"internal/gitserver", "internal/mask"}, []string{"disk"}, false},
 		{"recipe", []string{"deploy/recipe"}, []string{"model", "tools"}, false},
 		{"steps", []string{"deploy/source", "deploy/tree", "deploy/build", "deploy/artifact", "deploy/releases"},
 			[]string{"recipe", "unit", "model", "disk", "tools"}, true},
