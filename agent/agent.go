@@ -79,7 +79,7 @@ type Agent struct {
 		sync.Mutex
 		names map[string]string
 		mask  *mask.Mask
-		known bool // they have been read once
+		last  map[string]string // as they were read last; nil before that
 	}
 
 	mu     sync.Mutex // guards what status reads

@@ -105,19 +105,13 @@ func (a *Agent) start(ctx context.Context, on scene, s Start) error {
 	if err != nil {
 		return fmt.Errorf("read the app's environment: %w", err)
 	}
-	err = a.Runner.Start(ctx, a.Sandbox.keep(unit.Spec{
-		Name:        UnitName(a.Rules.App, s.Release.Number, s.Process),
-		Command:     process.Run,
-		Dir:         prepared.Dir,
-		Environment: a.environment(on, s, prepared.Recipe.Environment, secrets),
-		Release:     s.Release,
-		Process:     s.Process,
-		Port:        s.Port,
-		StopTimeout: process.StopTimeout,
-	}, nil))
+	spec := a.spec(on.id, prepared, s.Port, secrets)
+	spec.Name, spec.Process, spec.Command = UnitName(a.Rules.App, s.Release.Number, s.Process), s.Process, process.Run
+	spec.Release, spec.Port, spec.StopTimeout = s.Release, s.Port, process.StopTimeout
+	err = a.Runner.Start(ctx, spec)
 	var unfit *unit.CommandError
 	if errors.As(err, &unfit) {
-		return &deploy.RevisionError{Phase: "start", Err: err}
+		return &deploy.RevisionError{Phase: "start", Err: errors.New(a.masked(ctx, err.Error()))}
 	}
 	return err
 }

@@ -57,24 +57,30 @@ func (s scene) grace(rel model.Release, name string) time.Duration {
 	return defaultGrace
 }
 
-// environment is what a process of the app sees: nothing of the agent's own
+// spec is what every command of the app has in common, its processes and its health command: the sandbox, the release's
+// directory and the app's environment.
+func (a *Agent) spec(id model.Identity, prepared deploy.Prepared, port int, secrets map[string]string) unit.Spec {
+	return a.Sandbox.keep(unit.Spec{Dir: prepared.Dir, Environment: a.environment(id, prepared, port, secrets)}, nil)
+}
+
+// environment is what a command of the app sees: nothing of the agent's own
 // but the PATH. A value of Parameter Store wins over the recipe's, and neither
 // over what bootagent itself says.
-func (a *Agent) environment(on scene, s Start, fromRecipe, fromStore map[string]string) []string {
+func (a *Agent) environment(id model.Identity, prepared deploy.Prepared, port int, fromStore map[string]string) []string {
 	env := map[string]string{"PATH": os.Getenv("PATH"), "HOME": a.Sandbox.Home, "LANG": "C.UTF-8"}
 	maps.Copy(env, a.Sandbox.Environment)
-	maps.Copy(env, fromRecipe)
+	maps.Copy(env, prepared.Recipe.Environment)
 	maps.Copy(env, fromStore)
 	maps.Copy(env, map[string]string{
 		"BOOTAGENT_APP":         a.Rules.App,
 		"BOOTAGENT_ENV":         a.Env,
-		"BOOTAGENT_RELEASE":     strconv.FormatInt(s.Release.Number, 10),
-		"BOOTAGENT_REVISION":    s.Release.Revision,
-		"BOOTAGENT_INSTANCE_ID": on.id.InstanceID,
+		"BOOTAGENT_RELEASE":     strconv.FormatInt(prepared.Release.Number, 10),
+		"BOOTAGENT_REVISION":    prepared.Release.Revision,
+		"BOOTAGENT_INSTANCE_ID": id.InstanceID,
 	})
 	delete(env, "PORT")
-	if s.Port != 0 {
-		env["PORT"] = strconv.Itoa(s.Port)
+	if port != 0 {
+		env["PORT"] = strconv.Itoa(port)
 	}
 	out := make([]string, 0, len(env))
 	for _, name := range slices.Sorted(maps.Keys(env)) {

@@ -11,13 +11,8 @@ import (
 // the values that its environment has from Parameter Store. Where these can't
 // be read, what the app said is withheld.
 func (a *Agent) masked(ctx context.Context, said string) string {
-	a.secrets.Lock()
-	known := a.secrets.known
-	a.secrets.Unlock()
-	if !known {
-		if _, err := a.readSecrets(ctx); err != nil {
-			return fmt.Sprintf("the app failed; what it said is in its log on the instance, and not shown because the secrets to be masked in it can't be read: %s", err)
-		}
+	if _, err := a.lastSecrets(ctx); err != nil {
+		return fmt.Sprintf("the app failed; what it said is in its log on the instance, and not shown because the secrets to be masked in it can't be read: %s", err)
 	}
 	a.secrets.Lock()
 	defer a.secrets.Unlock()
@@ -33,7 +28,7 @@ func (a *Agent) readSecrets(ctx context.Context) (map[string]string, error) {
 	}
 	a.secrets.Lock()
 	defer a.secrets.Unlock()
-	a.secrets.known = true
+	a.secrets.last = secrets
 	more := false
 	for name, value := range secrets {
 		if _, had := a.secrets.names[value]; !had {
@@ -44,4 +39,16 @@ func (a *Agent) readSecrets(ctx context.Context) (map[string]string, error) {
 		a.secrets.mask = mask.New(a.secrets.names)
 	}
 	return secrets, nil
+}
+
+// lastSecrets gives the app's environment as it was read last, when a process was started. It is read where this agent
+// has not read it yet. Don't change it.
+func (a *Agent) lastSecrets(ctx context.Context) (map[string]string, error) {
+	a.secrets.Lock()
+	last := a.secrets.last
+	a.secrets.Unlock()
+	if last != nil {
+		return last, nil
+	}
+	return a.readSecrets(ctx)
 }

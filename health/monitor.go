@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -18,6 +19,8 @@ type State struct {
 	Passes, Failures int
 	// Last is what the newest failed probe said. It is kept when the app gets well, to say what was wrong.
 	Last error
+	// Unasked is why the newest probe could not ask (*UnaskedError); nil when it could. It changes nothing else.
+	Unasked error
 
 	run time.Time // when the current row of passes or failures began
 }
@@ -41,7 +44,12 @@ type Thresholds struct {
 
 // Next is the state after one more result, which came at now. It is a pure function.
 func (s State) Next(result error, now time.Time, t Thresholds) State {
-	s.Checked = now
+	var unasked *UnaskedError
+	if errors.As(result, &unasked) {
+		s.Unasked = result
+		return s
+	}
+	s.Checked, s.Unasked = now, nil
 	if result == nil {
 		if s.Passes == 0 {
 			s.run = now

@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,17 +41,25 @@ func TestStateNext(t *testing.T) {
 		{"two do, and count from the first", Thresholds{Fall: 1, Rise: 2}, "+-++", Passing, 3, 2, 0},
 		{"a failure in between begins anew", Thresholds{Fall: 1, Rise: 2}, "+-+-+", Failing, 2, 1, 0},
 		{"thresholds of zero are one", Thresholds{}, "+-", Failing, 2, 0, 1},
+		{"what could not be asked is neither", Thresholds{Fall: 2}, "+-??", Passing, 1, 0, 1},
+		{"and ends no row", Thresholds{Fall: 2}, "+-?-", Failing, 2, 0, 2},
 	} {
 		var s State
 		for i, r := range c.results {
 			var result error
-			if r == '-' {
+			switch r {
+			case '-':
 				result = errSick
+			case '?':
+				result = &UnaskedError{errSick}
 			}
 			s = s.Next(result, day.Add(time.Duration(i+1)*time.Second), c.t)
 		}
 		if s.Status != c.status || s.Passes != c.passes || s.Failures != c.fails {
 			t.Errorf("%s: %+v", c.name, s)
+		}
+		if asked := !strings.HasSuffix(c.results, "?"); asked != (s.Unasked == nil) {
+			t.Errorf("%s: the last could not be asked: %v", c.name, s.Unasked)
 		}
 		if want := day.Add(time.Duration(c.since) * time.Second); c.since > 0 && !s.Since.Equal(want) {
 			t.Errorf("%s: since %s, want %s", c.name, s.Since, want)

@@ -130,7 +130,14 @@ type Runner interface {
 	Run(ctx context.Context, s unit.Spec, out io.Writer) error
 }
 
-// Command makes a probe that runs a command; exit code 0 is good. The error shows the end of what it printed.
+// UnaskedError is what a Probe returns when it could not ask, for a reason that is the machine's: it says nothing of the app.
+type UnaskedError struct{ Err error }
+
+func (e *UnaskedError) Error() string { return e.Err.Error() }
+func (e *UnaskedError) Unwrap() error { return e.Err }
+
+// Command makes a probe that runs a command; exit code 0 is good. The error shows the last line that it printed. Where the
+// command can't be executed there is a *unit.CommandError in it; where the machine could not run it, it is an *UnaskedError.
 func Command(runner Runner, s unit.Spec) Probe {
 	return func(ctx context.Context) error {
 		var out end
@@ -138,28 +145,52 @@ func Command(runner Runner, s unit.Spec) Probe {
 		if err == nil {
 			return nil
 		}
-		if last := unit.CleanLine(out.String(), maxShown); last != "" {
-			return fmt.Errorf("the health command failed: %w: %q", err, last)
+		last := ""
+		if line := unit.CleanLine(out.String(), maxShown); line != "" {
+			last = fmt.Sprintf(": %q", line)
 		}
-		return fmt.Errorf("the health command failed: %w", err)
+		var exit *unit.ExitError
+		var command *unit.CommandError
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("the health command %w%s", context.Cause(ctx), last)
+		case errors.As(err, &exit):
+			ended := *exit
+			ended.Name = "the health command"
+			return &wordsError{ended.Error() + last, err}
+		case errors.As(err, &command):
+			return fmt.Errorf("the health command can't be executed: %w", err)
+		}
+		return &UnaskedError{fmt.Errorf("the health command could not be run: %w", err)}
 	}
 }
 
+// maxKept is how much of the end of a health command's output is kept: more than the longest value that Parameter Store
+// holds, so that a secret at its beginning is whole.
+const maxKept = 16 << 10
+
 // end keeps the end of what is written to it.
-type end struct{ kept []byte }
+type end struct {
+	kept []byte
+	cut  bool
+}
 
 func (e *end) Write(p []byte) (int, error) {
 	e.kept = append(e.kept, p...)
-	if extra := len(e.kept) - 4*maxShown; extra > 0 {
-		e.kept = append(e.kept[:0], e.kept[extra:]...)
+	if extra := len(e.kept) - maxKept; extra > 0 {
+		e.kept, e.cut = append(e.kept[:0], e.kept[extra:]...), true
 	}
 	return len(p), nil
 }
 
-// String is the last line that is not blank.
+// String is the last line that is not blank. One whose beginning is lost is not shown: a part of a secret can't be masked.
 func (e *end) String() string {
 	text := strings.TrimSpace(string(e.kept))
-	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
+	begin := strings.LastIndexByte(text, '\n') + 1
+	if begin == 0 && e.cut {
+		return fmt.Sprintf("(a line of more than %d KiB)", maxKept>>10)
+	}
+	return strings.TrimSpace(text[begin:])
 }
 
 // explain says what a network error means, without what the caller says anyway. Its text goes on after the address.

@@ -187,15 +187,20 @@ func (r runner) Run(ctx context.Context, s unit.Spec, out io.Writer) error { ret
 func TestCommand(t *testing.T) {
 	t.Parallel()
 	spec := unit.Spec{Name: "check", Command: []string{"bin/check"}}
+	gone := &unit.CommandError{Err: errors.New(`its command "bin/check" was not found`)}
 	for _, c := range []struct {
 		name, output string
 		err          error
+		unasked      bool
 		want         string
 	}{
-		{"good", "all is well\n", nil, ""},
-		{"bad", "connecting\nno \x1b[31mdatabase\n\n", &unit.ExitError{Name: "check", ExitCode: 1}, `the health command failed: check exited with code 1: "no database"`},
-		{"bad without a word", "", &unit.ExitError{Name: "check", ExitCode: -1, Signal: "SIGSEGV"}, "the health command failed: check was ended by signal SIGSEGV"},
-		{"a flood", strings.Repeat("x", 1<<20) + "\nthe end", errors.New("boom"), `the health command failed: boom: "the end"`},
+		{"good", "all is well\n", nil, false, ""},
+		{"bad", "connecting\nno \x1b[31mdatabase\n\n", &unit.ExitError{Name: "check", ExitCode: 1}, false, `the health command exited with code 1: "no database"`},
+		{"bad without a word", "", &unit.ExitError{Name: "check", ExitCode: -1, Signal: "SIGSEGV"}, false, "the health command was ended by signal SIGSEGV"},
+		{"a flood", strings.Repeat("x", 1<<20) + "\nthe end", &unit.ExitError{Name: "check", ExitCode: 1}, false, `the health command exited with code 1: "the end"`},
+		{"a flood in one line", strings.Repeat("x", 1<<20), &unit.ExitError{Name: "check", ExitCode: 1}, false, `the health command exited with code 1: "(a line of more than 16 KiB)"`},
+		{"no such command", "", gone, false, `the health command can't be executed: its command "bin/check" was not found`},
+		{"a machine without processes", "", errors.New("fork: resource temporarily unavailable"), true, "the health command could not be run: fork: resource temporarily unavailable"},
 	} {
 		err := Command(runner(func(_ context.Context, s unit.Spec, out io.Writer) error {
 			if s.Name != "check" {
@@ -204,8 +209,17 @@ func TestCommand(t *testing.T) {
 			_, _ = io.Copy(out, bytes.NewReader([]byte(c.output)))
 			return c.err
 		}), spec)(t.Context())
-		if text(err) != c.want || !errors.Is(err, c.err) {
+		var unasked *UnaskedError
+		if text(err) != c.want || !errors.Is(err, c.err) || errors.As(err, &unasked) != c.unasked {
 			t.Errorf("%s: got %s\nwant %s", c.name, text(err), c.want)
 		}
+	}
+	slow := Command(runner(func(ctx context.Context, _ unit.Spec, out io.Writer) error {
+		_, _ = io.WriteString(out, "waiting for a lock\n")
+		<-ctx.Done()
+		return fmt.Errorf("run check: it was killed: %w", context.Cause(ctx))
+	}), spec)
+	if err := once(t.Context(), slow, 20*time.Millisecond); text(err) != `the health command timed out after 20ms: "waiting for a lock"` {
+		t.Errorf("a slow one: %s", text(err))
 	}
 }

@@ -20,6 +20,8 @@ const (
 	maxStopTimeout  = 10 * time.Minute
 	maxDeadline     = time.Hour
 	maxProcesses    = 16
+	// Under systemd each check by command is a unit of its own, which systemd makes and removes.
+	minCommandInterval = time.Second
 )
 
 func decode(m *strictyaml.Map) Recipe {
@@ -137,8 +139,9 @@ func command(v strictyaml.Value) Command {
 
 func health(v strictyaml.Value, h Health) Health {
 	m := v.Map()
-	path, tcp, host, status := m.Get("path"), m.Get("tcp"), m.Get("host"), m.Get("status")
+	path, tcp, host, status, run := m.Get("path"), m.Get("tcp"), m.Get("host"), m.Get("status"), m.Get("command")
 	path.Check(&h.Path, checkPath)
+	h.Command = command(run)
 	byTCP := false
 	if tcp.Bool(&byTCP) && !byTCP {
 		tcp.Fail("health.tcp can only be true; give health.path for a check by HTTP")
@@ -146,15 +149,23 @@ func health(v strictyaml.Value, h Health) Health {
 	if byTCP && path.Given() {
 		tcp.Fail("health.tcp and health.path exclude each other: keep the path for a check by HTTP, tcp for one that only connects")
 	}
+	if run.Given() && (path.Given() || byTCP) {
+		run.Fail("health.command excludes health.path and health.tcp: keep one of them; a command can ask the app itself, on PORT")
+	}
 	host.Check(&h.Host, checkHost)
 	if host.Given() && !path.Given() {
-		host.Fail("health.host needs health.path: a check by TCP sends nothing")
+		host.Fail("health.host needs health.path: only a check by HTTP sends it")
 	}
 	statuses(status, &h.Statuses)
 	if status.Given() && !path.Given() {
-		status.Fail("health.status needs health.path: a check by TCP gets no status")
+		status.Fail("health.status needs health.path: only a check by HTTP gets one")
 	}
-	m.Get("interval").Duration(&h.Interval, 10*time.Millisecond, 5*time.Minute)
+	interval := m.Get("interval")
+	interval.Duration(&h.Interval, 10*time.Millisecond, 5*time.Minute)
+	if run.Given() && h.Interval < minCommandInterval {
+		interval.Fail("health.interval (%s) is too short for a command: each check starts a process, so %s is the least",
+			strictyaml.Short(h.Interval), strictyaml.Short(minCommandInterval))
+	}
 	timeout := m.Get("timeout")
 	timeout.Duration(&h.Timeout, 10*time.Millisecond, 5*time.Minute)
 	m.Get("successes").Int(&h.Successes, 1, 100)
@@ -168,7 +179,6 @@ func health(v strictyaml.Value, h Health) Health {
 	}
 	// A default time-out never outlasts a deadline that was made short.
 	h.Timeout = min(h.Timeout, h.Deadline)
-	m.Reserved("command")
 	m.Done()
 	return h
 }

@@ -46,8 +46,12 @@ func Load(fsys fs.FS, inline *Recipe) (Recipe, error) {
 				"or set source.subdirectory if the app is not at the top of its repository", ErrMissing, FileName, ProcfileName)
 		}
 	}
-	if _, ok := r.Serving(); !ok && r.Health.Path != "" {
-		return Recipe{}, fmt.Errorf("%s: health.path is given, but no process has a port to be asked at; name one web, or give it port: true", named)
+	if _, ok := r.Serving(); !ok && (r.Health.Path != "" || len(r.Health.Command) > 0) {
+		key := "health.path"
+		if r.Health.Path == "" {
+			key = "health.command"
+		}
+		return Recipe{}, fmt.Errorf("%s: %s is given, but no process has a port to be asked at; name one web, or give it port: true", named, key)
 	}
 	return r, nil
 }

@@ -64,10 +64,11 @@ type Process struct {
 	StopTimeout time.Duration `json:"stop_timeout"`
 }
 
-// Health is how the process with the port is checked.
+// Health is how the process with the port is checked: by Command, else by HTTP, else by TCP.
 type Health struct {
-	Path      string        `json:"path,omitempty"` // GET it; "" means TCP: whether a connection is accepted
-	Host      string        `json:"host,omitempty"` // the Host header; "" means the address
+	Command   Command       `json:"command,omitempty"` // exit code 0 is healthy
+	Path      string        `json:"path,omitempty"`    // GET it; "" means TCP: whether a connection is accepted
+	Host      string        `json:"host,omitempty"`    // the Host header; "" means the address
 	Statuses  StatusRange   `json:"statuses"`
 	Interval  time.Duration `json:"interval"`
 	Timeout   time.Duration `json:"timeout"`   // of one probe

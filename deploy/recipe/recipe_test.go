@@ -147,6 +147,7 @@ func TestWhatCanNotBeLoaded(t *testing.T) {
 		{"no processes", map[string]string{FileName: "version: 1\n"}, nil, "nothing says how to run this app: bootagent.yaml has no processes, and there is no Procfile; add \"processes: {web: <command>}\""},
 		{"no processes inline", nil, &inline, "nothing says how to run this app: the configuration's recipe has no processes, and there is no Procfile; add \"processes: {web: <command>}\""},
 		{"path without a port", map[string]string{FileName: "version: 1\nprocesses: {worker: w}\nhealth: {path: /up}\n"}, nil, "bootagent.yaml: health.path is given, but no process has a port to be asked at; name one web, or give it port: true"},
+		{"command without a port", map[string]string{FileName: "version: 1\nprocesses: {worker: w}\nhealth: {command: check}\n"}, nil, "bootagent.yaml: health.command is given, but no process has a port to be asked at; name one web, or give it port: true"},
 		{"release line", map[string]string{ProcfileName: "web: w\nrelease: bin/migrate\n"}, nil, "Procfile:2:1: release tasks are not supported by this version of bootagent; remove the release line, or write processes in bootagent.yaml, which then stands for the Procfile"},
 		{"no Procfile line", map[string]string{ProcfileName: "web: w\njust text\n"}, nil, `Procfile:2:1: "just text" is not "name: command"`},
 		{"no command", map[string]string{ProcfileName: "web:\n"}, nil, `Procfile:1:1: web has no command`},
