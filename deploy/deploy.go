@@ -15,6 +15,8 @@ type Prepared struct {
 	Dir      string // the app's directory: the repository's tree after the build
 	Recipe   recipe.Recipe
 	Prepared time.Time
+	// Shared are the directories, absolute, that the app may write to and that outlive the release.
+	Shared []string
 }
 
 // RevisionError is a failure that lies in the revision itself: trying it again on this machine gives the same

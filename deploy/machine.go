@@ -125,7 +125,7 @@ func (m *Machine) Prepared(context.Context) ([]Prepared, error) {
 	}
 	out := make([]Prepared, 0, len(list))
 	for _, r := range list {
-		out = append(out, prepared(r))
+		out = append(out, m.prepared(r))
 	}
 	return out, nil
 }
@@ -190,8 +190,8 @@ func (m *Machine) inUse(ctx context.Context) (func(int64) bool, error) {
 	return func(number int64) bool { return used[number] }, nil
 }
 
-func prepared(r releases.Release) Prepared {
-	return Prepared{Release: r.Release, Dir: r.Dir, Recipe: r.Recipe, Prepared: r.Prepared}
+func (m *Machine) prepared(r releases.Release) Prepared {
+	return Prepared{Release: r.Release, Dir: r.Dir, Recipe: r.Recipe, Prepared: r.Prepared, Shared: m.sharedDirs(r.Recipe)}
 }
 
 // blame marks an error of the source that lies in the revision as a RevisionError.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -51,7 +53,14 @@ func (m *Machine) Prepare(ctx context.Context, rel model.Release, spans *timelin
 	if err != nil {
 		return Prepared{}, err
 	}
+	brought, err := m.unshared(attempt, r)
+	if err != nil {
+		return Prepared{}, err
+	}
 	if err := m.build(ctx, rel, attempt, r, spans); err != nil {
+		return Prepared{}, err
+	}
+	if err := m.share(attempt, r, brought); err != nil {
 		return Prepared{}, err
 	}
 	return m.commit(ctx, rel, attempt, r, spans)
@@ -67,7 +76,7 @@ func (m *Machine) room(ctx context.Context, rel model.Release) (Prepared, bool, 
 	}
 	for _, r := range list {
 		if r.Release.Number == rel.Number && r.Release.Revision == rel.Revision && r.Subdirectory == m.Subdirectory {
-			return prepared(r), true, nil
+			return m.prepared(r), true, m.makeShared(r.Recipe, nil)
 		}
 	}
 	if err := m.clear(ctx, rel); err != nil {
@@ -161,12 +170,17 @@ func (m *Machine) recipe(rel model.Release, a *releases.Attempt) (recipe.Recipe,
 		}
 	}
 	err = fmt.Errorf("%s: %w", where, err)
-	for _, fault := range []error{syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
-		if errors.Is(err, fault) { // the machine's, not the revision's
-			return recipe.Recipe{}, err
-		}
+	if machineFault(err) {
+		return recipe.Recipe{}, err
 	}
 	return recipe.Recipe{}, &RevisionError{Phase: "recipe", Err: err}
+}
+
+// machineFault says whether a file could not be read or written for a reason that is the machine's, not the revision's.
+func machineFault(err error) bool {
+	return slices.ContainsFunc([]error{
+		syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, fs.ErrPermission,
+	}, func(fault error) bool { return errors.Is(err, fault) })
 }
 
 func (m *Machine) build(ctx context.Context, rel model.Release, a *releases.Attempt, r recipe.Recipe, spans *timeline.Spans) (err error) {
@@ -232,5 +246,5 @@ func (m *Machine) commit(ctx context.Context, rel model.Release, a *releases.Att
 	if err != nil {
 		return Prepared{}, err
 	}
-	return prepared(done), nil
+	return m.prepared(done), nil
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/bootagent/bootagent/internal/strictyaml"
 )
@@ -20,6 +21,8 @@ const (
 	maxStopTimeout  = 10 * time.Minute
 	maxDeadline     = time.Hour
 	maxProcesses    = 16
+	maxShared       = 32
+	maxSharedPath   = 200
 	// Under systemd each check by command is a unit of its own, which systemd makes and removes.
 	minCommandInterval = time.Second
 )
@@ -32,7 +35,8 @@ func decode(m *strictyaml.Map) Recipe {
 	r.Processes = processes(m.Get("processes"))
 	r.Health = health(m.Get("health"), r.Health)
 	r.Environment = environment(m.Get("environment"))
-	m.Reserved("packages", "release_task", "before_stop", "shared")
+	r.Shared = shared(m.Get("shared"))
+	m.Reserved("packages", "release_task", "before_stop")
 	m.Done()
 	return r
 }
@@ -233,6 +237,33 @@ func environment(v strictyaml.Value) map[string]string {
 	return out
 }
 
+// shared reads the directories that outlive a release.
+func shared(v strictyaml.Value) []string {
+	var out []string
+	for _, item := range v.List() {
+		var path string
+		if !item.String(&path) {
+			continue
+		}
+		path = strings.TrimSuffix(path, "/")
+		if err := checkShared(path); err != nil {
+			item.Fail("%s: %s", item.Name(), err)
+			continue
+		}
+		for _, other := range out {
+			if path == other || strings.HasPrefix(path+"/", other+"/") || strings.HasPrefix(other+"/", path+"/") {
+				item.Fail("%s: %q and %q are the same directory, or one is inside of the other; name the outer one alone", item.Name(), shorten(other), shorten(path))
+				break
+			}
+		}
+		out = append(out, path)
+	}
+	if len(out) > maxShared {
+		v.Fail("%s has %d directories; %d are supported", v.Name(), len(out), maxShared)
+	}
+	return out
+}
+
 var (
 	nameForm     = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 	variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
@@ -242,6 +273,26 @@ var (
 func checkName(name string) error {
 	if !nameForm.MatchString(name) {
 		return fmt.Errorf("%q can't be a process's name; use lower-case letters, digits and dashes, a letter first, at most 31", shorten(name))
+	}
+	return nil
+}
+
+// checkShared says whether a path may be a shared directory's.
+func checkShared(path string) error {
+	parts := strings.Split(path, "/")
+	switch {
+	case path == "" || path == ".":
+		return errors.New("it is the app's own directory; name one below it, such as uploads")
+	case strings.HasPrefix(path, "/"):
+		return fmt.Errorf("%q must be relative to the app's directory, such as uploads", shorten(path))
+	case slices.Contains(parts, ".."):
+		return fmt.Errorf("%q leads out of the app's directory", shorten(path))
+	case len(path) > maxSharedPath || strings.ContainsFunc(path, func(r rune) bool { return r == '\\' || unicode.IsControl(r) }):
+		return fmt.Errorf("%q can't be a directory's name; it has at most %d bytes, no backslash and no control characters", shorten(path), maxSharedPath)
+	case slices.Contains(parts, "") || slices.Contains(parts, "."):
+		return fmt.Errorf("%q has an empty part, or a dot for one; write it as a/b", shorten(path))
+	case slices.ContainsFunc(parts, func(part string) bool { return strings.EqualFold(part, ".git") }):
+		return fmt.Errorf("%q is git's own", shorten(path))
 	}
 	return nil
 }

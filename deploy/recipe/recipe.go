@@ -36,6 +36,8 @@ type Recipe struct {
 	Health    Health    `json:"health"`
 	// Environment is plain text; a value of the same name from Parameter Store wins.
 	Environment map[string]string `json:"environment,omitempty"`
+	// Shared are directories below the app's that outlive the release: clean, local paths, none inside of another.
+	Shared []string `json:"shared,omitempty"`
 }
 
 // Serving gives the process with the port, the one that takes traffic. There is one at most.
