@@ -40,6 +40,10 @@ type Options struct {
 	StateDir string
 	Source   Source
 	Runner   Runner
+	// Secrets is where builds' secrets come from; nil is none, and then a recipe that names one is refused. SecretsPath is
+	// the path of their parameters, for what is said of them.
+	Secrets     Secrets
+	SecretsPath string
 	// Inline is the configuration's recipe for commits that have none; nil is none.
 	Inline *recipe.Recipe
 	// Subdirectory is where in the repository the app is; "" is its top.

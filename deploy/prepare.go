@@ -190,16 +190,22 @@ func (m *Machine) build(ctx context.Context, rel model.Release, a *releases.Atte
 	log := build.LogPath(filepath.Join(m.StateDir, "builds"), rel.Number)
 	end := m.phase("build", rel, spans, zap.String("log", log))
 	defer func() { end(err) }()
+	secrets, err := m.secrets(ctx, r.Build.Secrets)
+	if err != nil {
+		return err
+	}
 	job := build.Job{
 		Name:    fmt.Sprintf("bootagent-%s-%d-build", m.App, rel.Number),
 		Release: rel,
 		Build:   r.Build,
+		Tree:    a.App(),
 		Dir:     filepath.Join(a.App(), m.Subdirectory),
 		Home:    a.Home(),
 		Tmp:     a.Tmp(),
 		Path:    m.Path,
 		Facts:   m.Facts(rel),
 		Log:     log,
+		Secrets: secrets,
 	}
 	if m.Users == nil {
 		return blameBuild(build.Run(ctx, m.Runner, job))
@@ -218,7 +224,8 @@ func (m *Machine) build(ctx context.Context, rel model.Release, a *releases.Atte
 // blameBuild marks a build that failed as the revision's fault.
 func blameBuild(err error) error {
 	var failed *build.Error
-	if errors.As(err, &failed) {
+	var leak *build.LeakError
+	if errors.As(err, &failed) || errors.As(err, &leak) {
 		return &RevisionError{Phase: "build", Err: err}
 	}
 	return err

@@ -78,6 +78,7 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 	machine, err := deploy.New(deploy.Options{
 		App: conf.App, Env: conf.Env, InstanceID: self.id.InstanceID, StateDir: dirs.State,
 		Source: &repository{conf: conf, parameters: parameters, log: log}, Runner: d.units, Users: d.units.users,
+		Secrets: parameters, SecretsPath: conf.SecretsPath,
 		Inline: conf.Recipe, Subdirectory: conf.Source.Subdirectory, KeepReleases: conf.KeepReleases,
 		FreeSpace: conf.Limits.FreeSpace, Path: os.Getenv("PATH"), Logger: log,
 	})

@@ -1,5 +1,6 @@
 // Package build runs a recipe's build: bounded in time and output, with an
-// environment of its own that holds no secret.
+// environment of its own that holds no secret but those that the recipe names.
+// Of these nothing is in its log, and nothing may be in what it made.
 package build
 
 import (
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bootagent/bootagent/deploy/recipe"
+	"github.com/bootagent/bootagent/internal/mask"
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/unit"
 )
@@ -27,6 +29,7 @@ type Job struct {
 	Name      string // the unit's
 	Release   model.Release
 	Build     recipe.Build
+	Tree      string   // the whole revision; "" is Dir
 	Dir       string   // the app's directory
 	Home, Tmp string   // empty directories that go away after the build
 	Path      string   // the PATH
@@ -35,6 +38,8 @@ type Job struct {
 	// Writable, where it is not nil, is all that the build may write: see unit.Spec.
 	Writable []string
 	Log      string // the file that gets the output
+	// Secrets are the values that the recipe names, by variable.
+	Secrets map[string]string
 }
 
 // Error is a build that failed, with the end of what it printed.
@@ -60,8 +65,9 @@ func (e *timeoutError) Error() string {
 	return fmt.Sprintf("it was still running after build.timeout, %s, and was ended", e.after)
 }
 
-// Run builds. A build that failed or took too long is an *Error; ctx's own end
-// and everything else is an error of the world's.
+// Run builds. A build that failed or took too long is an *Error, one that left a
+// secret in what it made a *LeakError; ctx's own end and everything else is an
+// error of the world's.
 func Run(ctx context.Context, runner Runner, j Job) error {
 	if len(j.Build.Run) == 0 {
 		return nil
@@ -72,11 +78,13 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, j.Build.Timeout, &timeoutError{j.Build.Timeout})
 	defer cancel()
+	secrets := mask.New(invert(j.Secrets))
+	masked := secrets.Writer(log)
 	err = runner.Run(limited, unit.Spec{
 		Name: j.Name, Command: j.Build.Run, Dir: j.Dir, Environment: j.environment(), User: j.User,
 		Writable: j.Writable, Background: true, Release: j.Release, Process: "build",
-	}, log)
-	closed := log.close()
+	}, masked)
+	closed := errors.Join(masked.Close(), log.close())
 	var exit *unit.ExitError
 	var timeout *timeoutError
 	var command *unit.CommandError
@@ -86,7 +94,7 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 	case closed != nil: // a disk that takes no more is not the revision's fault
 		return fmt.Errorf("write the build's log %s: %w", j.Log, closed)
 	case err == nil:
-		return nil
+		return j.search(ctx, secrets)
 	case errors.As(context.Cause(limited), &timeout):
 		return &Error{Err: timeout, Output: log.last(lastLines), Log: j.Log}
 	case errors.As(err, &exit), errors.As(err, &command):
@@ -98,11 +106,12 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 // lastLines is how many lines of a failed build's output its error shows.
 const lastLines = 20
 
-// environment is what a build sees: nothing of the agent's own, and no secret.
-// What bootagent itself says wins over the recipe.
+// environment is what a build sees: nothing of the agent's own, and no secret
+// that the recipe does not name. What bootagent itself says wins over the recipe.
 func (j Job) environment() []string {
 	env := map[string]string{"PATH": j.Path, "LANG": "C.UTF-8"}
 	maps.Copy(env, j.Build.Environment)
+	maps.Copy(env, j.Secrets)
 	env["HOME"], env["TMPDIR"] = j.Home, j.Tmp
 	for _, fact := range j.Facts {
 		name, value, _ := strings.Cut(fact, "=")

@@ -55,6 +55,8 @@ type Build struct {
 	Run         Command           `json:"run,omitempty"`
 	Timeout     time.Duration     `json:"timeout"`
 	Environment map[string]string `json:"environment,omitempty"`
+	// Secrets are the names of the variables in Parameter Store that the build sees. It sees no other.
+	Secrets []string `json:"secrets,omitempty"`
 }
 
 // Process is one process of the app.

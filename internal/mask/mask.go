@@ -32,7 +32,7 @@ const more = "…"
 // The zero value knows none.
 type Mask struct {
 	printed set
-	written []pattern // what Find looks for
+	written []pattern // what a Finder looks for
 	longest int       // of written
 }
 
@@ -225,16 +225,25 @@ func (w *Writer) Close() error {
 	return w.err
 }
 
-// chunk is how much of a file Find holds in memory.
+// chunk is how much of a file a Finder holds in memory.
 const chunk = 256 << 10
+
+// Finder looks for secrets in many files, one after the other.
+type Finder struct {
+	m      *Mask
+	buffer []byte
+}
+
+// Finder makes one.
+func (m *Mask) Finder() *Finder { return &Finder{m: m, buffer: make([]byte, 0, m.longest+chunk)} }
 
 // Find reads to the end and gives the name of a secret that it met, "" for none. Lines of a secret by themselves are not
 // looked for: what a configuration has in common with its template is none.
-func (m *Mask) Find(r io.Reader) (string, error) {
+func (f *Finder) Find(r io.Reader) (string, error) {
+	m, buffer := f.m, f.buffer[:0]
 	if m.longest == 0 {
 		return "", nil
 	}
-	buffer := make([]byte, 0, m.longest+chunk)
 	for {
 		n, err := io.ReadFull(r, buffer[len(buffer):len(buffer)+chunk])
 		buffer = buffer[:len(buffer)+n]

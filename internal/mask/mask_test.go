@@ -121,6 +121,7 @@ func (failing) Write([]byte) (int, error) { return 0, errors.New("no space left"
 func TestASecretIsFoundWhereverItLiesInAFile(t *testing.T) {
 	t.Parallel()
 	m := New(map[string]string{token: "TOKEN", pem: "KEY"})
+	f := m.Finder()
 	for _, before := range []int{0, 1, chunk - 8, chunk, 2*chunk - 1, 3 * chunk} {
 		for text, want := range map[string]string{
 			token: "TOKEN", pem: "KEY", "hunter2": "", "": "",
@@ -128,12 +129,12 @@ func TestASecretIsFoundWhereverItLiesInAFile(t *testing.T) {
 			"-----BEGIN KEY-----\nanother\n":                        "",
 		} {
 			content := strings.Repeat("x", before) + "\n" + text + "\ny"
-			if got, err := m.Find(iotest.HalfReader(strings.NewReader(content))); err != nil || got != want {
+			if got, err := f.Find(iotest.HalfReader(strings.NewReader(content))); err != nil || got != want {
 				t.Errorf("%q behind %d bytes: got %q, %v", text, before, got, err)
 			}
 		}
 	}
-	if _, err := m.Find(iotest.ErrReader(errors.New("bad disk"))); err == nil {
+	if _, err := f.Find(iotest.ErrReader(errors.New("bad disk"))); err == nil {
 		t.Error("an error was swallowed")
 	}
 }
