@@ -75,28 +75,35 @@ func New(names map[string]string) *Mask {
 	return m
 }
 
-// forms are the ways in which a whole value is written.
+// forms are the ways in which a whole value is written, also without the blanks around it.
 func forms(value string) []string {
-	quoted := strconv.Quote(value)
-	encoded, _ := json.Marshal(value) // a text can always be encoded
-	var plain bytes.Buffer
-	e := json.NewEncoder(&plain)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(value)
-	inside := func(s string) string { s = strings.TrimSpace(s); return s[1 : len(s)-1] }
-	all := []string{
-		value, strings.TrimSpace(value), strings.ReplaceAll(value, "\n", "\r\n"),
-		inside(quoted), inside(string(encoded)), inside(plain.String()),
-		url.QueryEscape(value), url.PathEscape(value),
+	var all []string
+	for _, v := range []string{value, strings.TrimSpace(value)} {
+		all = append(all, v, strings.ReplaceAll(v, "\n", "\r\n"), inside(strconv.Quote(v)), encoded(v, true), encoded(v, false),
+			url.QueryEscape(v), url.PathEscape(v))
+		all = append(all, base64Forms(v)...)
 	}
-	all = append(all, base64Forms(value)...)
 	all = slices.DeleteFunc(all, func(s string) bool { return len(s) < Shortest })
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
+// encoded is a text in JSON, without its quotes. Encoders escape <, > and & or don't.
+func encoded(text string, html bool) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(html)
+	_ = e.Encode(text) // a text can always be encoded
+	return inside(strings.TrimSpace(b.String()))
+}
+
+func inside(quoted string) string { return quoted[1 : len(quoted)-1] }
+
 // base64Forms are the characters that say nothing but the value, wherever in a longer text (user:value) it stood.
 func base64Forms(value string) (out []string) {
+	if len(value) < Shortest {
+		return nil
+	}
 	for before := range 3 {
 		text := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), value...))
 		// The first characters have bits of what stood before the value, the last one may have bits of what follows.

@@ -24,6 +24,7 @@ func main() {
 	silent := flag.Bool("silent", false, "never listen")
 	elsewhere := flag.Bool("elsewhere", false, "listen on a port of its own instead of PORT")
 	status := flag.Int("status", http.StatusOK, "what /up answers")
+	tells := flag.String("tells", "", "a variable whose value it prints once it listens, and answers with at /up")
 	flag.Parse()
 	if *say != "" {
 		fmt.Println(*say)
@@ -55,18 +56,24 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Println("listening on", listener.Addr())
-	if err := serve(ctx, listener, *status); err != nil {
+	if *tells != "" {
+		fmt.Println(*tells, "is", os.Getenv(*tells))
+	}
+	if err := serve(ctx, listener, *status, os.Getenv(*tells)); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 }
 
 // serve answers until ctx ends, and then what is in flight.
-func serve(ctx context.Context, listener net.Listener, up int) error {
+func serve(ctx context.Context, listener net.Listener, up int, told string) error {
 	var health atomic.Int64
 	health.Store(int64(up))
 	mux := http.NewServeMux()
-	mux.HandleFunc("/up", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(health.Load())) })
+	mux.HandleFunc("/up", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(int(health.Load()))
+		fmt.Fprint(w, told)
+	})
 	// /up/500 lets /up answer 500 from now on.
 	mux.HandleFunc("/up/{status}", func(w http.ResponseWriter, r *http.Request) {
 		status, err := strconv.Atoi(r.PathValue("status"))
