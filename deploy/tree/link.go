@@ -1,14 +1,21 @@
 package tree
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path"
 	"strings"
 )
 
-// targetMax is PATH_MAX: the longest target that the kernel takes.
-const targetMax = 4095
+const (
+	// targetMax is PATH_MAX: the longest target that the kernel takes.
+	targetMax = 4095
+	// targetsMax bounds the targets of all links of a tree, in bytes: they wait in memory for Finish.
+	targetsMax = 16 << 20
+	// stepsMax bounds the steps that it takes to follow all links of a tree, one for each part of a target: a second's work.
+	stepsMax = 4 << 20
+)
 
 // Symlink notes a symbolic link, to be made by Finish after all files. Its target is checked then, when all the
 // other links are known.
@@ -21,6 +28,9 @@ func (w *Writer) Symlink(name, target string) error {
 	}
 	if err := w.count(name); err != nil {
 		return err
+	}
+	if w.targets += len(target); w.targets > targetsMax {
+		return &LimitError{Path: name, What: "bytes of targets of links", Limit: targetsMax}
 	}
 	w.links[name] = target
 	w.order = append(w.order, name)
@@ -46,20 +56,40 @@ func (w *Writer) badLink(name, target string) string {
 }
 
 // isGitFile knows the files that are read before anybody asks what they are, as git does for .gitmodules (CVE-2018-11235),
-// in the disguises that isDotGit knows.
+// in the disguises that isDotGit knows: those of HFS+, and NTFS's streams and short names (git's path.c, is_ntfs_dot_generic).
 func isGitFile(name string) bool {
-	switch strings.TrimRight(strings.ToLower(hfsFold(name)), ". ") {
-	case ".gitmodules", ".gitattributes":
-		return true
+	folded, _, _ := strings.Cut(strings.ToLower(hfsFold(name)), ":")
+	folded = strings.TrimRight(folded, ". ")
+	for _, file := range []struct{ name, short, hashed string }{
+		{".gitmodules", "gitmod~", "gi7eba~"}, {".gitattributes", "gitatt~", "gi7d29~"},
+	} {
+		if folded == file.name || isShortName(folded, file.short) || isShortName(folded, file.hashed) {
+			return true
+		}
 	}
 	return false
 }
 
+// isShortName says whether NTFS may have made this name of eight characters: the prefix and a number.
+func isShortName(name, prefix string) bool {
+	number, ok := strings.CutPrefix(name, prefix)
+	return ok && len(name) <= 8 && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
 // makeLinks makes first every directory that a link stands in and then the links, so that none is ever written through.
 func (w *Writer) makeLinks(ctx context.Context) error {
+	steps := stepsMax
 	for _, name := range w.order {
-		if w.limits.Links == LinksInside && !w.staysInside(name) {
-			return &HostileError{Path: name, Reason: fmt.Sprintf("its target %q leads out of the tree", shorten(w.links[name]))}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if w.limits.Links == LinksInside {
+			if !w.staysInside(name, &steps) {
+				return &HostileError{Path: name, Reason: fmt.Sprintf("its target %q leads out of the tree", shorten(w.links[name]))}
+			}
+			if steps < 0 {
+				return &LimitError{Path: name, What: "steps to follow all links", Limit: stepsMax}
+			}
 		}
 		if dir := path.Dir(name); dir != "." {
 			if _, err := w.enter(dir); err != nil {
@@ -87,13 +117,22 @@ func (w *Writer) makeLinks(ctx context.Context) error {
 const hopsMax = 40
 
 // staysInside follows a link as the kernel would, through the other links: "a/b/d/../x" is no a/b/x where d is a link.
-// What does not exist stays where its name says.
-func (w *Writer) staysInside(link string) bool {
-	at := components(path.Dir(link))
-	todo := strings.Split(w.links[link], "/")
+// What does not exist stays where its name says. It ends where no steps are left, with true.
+func (w *Writer) staysInside(link string, steps *int) bool {
+	var at []byte // where we are, without a slash at its end; empty is the root
+	if dir := path.Dir(link); dir != "." {
+		at = append(at, dir...)
+	}
+	todo := []string{w.links[link]} // what is left of each link on the way, the innermost last
 	for hops := 0; len(todo) > 0; {
-		next := todo[0]
-		todo = todo[1:]
+		last := len(todo) - 1
+		next, rest, more := strings.Cut(todo[last], "/")
+		if todo[last] = rest; !more {
+			todo = todo[:last]
+		}
+		if *steps--; *steps < 0 {
+			return true
+		}
 		switch next {
 		case "", ".":
 			continue
@@ -101,26 +140,24 @@ func (w *Writer) staysInside(link string) bool {
 			if len(at) == 0 {
 				return false
 			}
-			at = at[:len(at)-1]
+			at = at[:max(bytes.LastIndexByte(at, '/'), 0)]
 			continue
 		}
-		at = append(at[:len(at):len(at)], next)
-		target, isLink := w.links[strings.Join(at, "/")]
+		above := len(at)
+		if above > 0 {
+			at = append(at, '/')
+		}
+		if at = append(at, next...); len(at) > w.limits.PathBytes {
+			continue // too long for any link of the tree
+		}
+		target, isLink := w.links[string(at)]
 		if !isLink {
 			continue
 		}
 		if hops++; hops > hopsMax {
 			return true // leads nowhere: ELOOP
 		}
-		at = at[:len(at)-1]
-		todo = append(strings.Split(target, "/"), todo...)
+		at, todo = at[:above], append(todo, target)
 	}
 	return true
-}
-
-func components(dir string) []string {
-	if dir == "." {
-		return nil
-	}
-	return strings.Split(dir, "/")
 }

@@ -68,6 +68,7 @@ type Writer struct {
 	stack   []*level // the open directories from the root down to where the last file was written
 	links   map[string]string
 	order   []string // links in the order they came
+	targets int      // bytes of the links' targets
 	files   int
 	bytes   int64
 	closed  bool
@@ -110,6 +111,9 @@ func (w *Writer) Stats() (files int, bytes int64) { return w.files, w.bytes }
 
 // Limits says what holds for this Writer, defaults filled in.
 func (w *Writer) Limits() Limits { return w.limits }
+
+// Check says whether a name, as far as it alone can tell, may stand in the tree; the error is a *HostileError or a *LimitError.
+func (w *Writer) Check(name string) error { return w.check(name) }
 
 // Dir makes a directory. One that is there already is fine.
 func (w *Writer) Dir(name string) error {

@@ -161,6 +161,12 @@ func TestHostileTreesAreRefusedAndLeaveNothing(t *testing.T) {
 		"NUL in a link":        {link("a", "b\x00c")},
 		"gitmodules link":      {link(".gitmodules", "x")},
 		"gitmodules disguised": {link("sub/.GITmodules.", "x")},
+		"gitmodules on NTFS":   {link("GITMOD~1", "x")},
+		"gitmodules by hash":   {link("gi7eba~1", "x")},
+		"gitmodules, a stream": {link(".gitmodules::$DATA", "x")},
+		"gitattributes there":  {link("gitatt~2", "x")},
+		"git in a stream":      {file(".git:x", "")},
+		"git with a BOM, caps": {file("a/.\u206aGI\ufeffT/x", "")},
 	}
 	for name, steps := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -192,6 +198,7 @@ func TestLimitsHold(t *testing.T) {
 		"one file":        {tree.Limits{FileBytes: 5}, []step{file("a", "123456")}},
 		"one adopted":     {tree.Limits{FileBytes: 5}, []step{adopt("a", "123456", true)}},
 		"depth":           {tree.Limits{Depth: 2}, []step{file("a/b/c", ""), file("a/b/c2/d", "")}},
+		"bytes of links":  {tree.Limits{PathBytes: 10}, []step{link("a/b/c/d/e/f", "x")}},
 		"length of paths": {tree.Limits{PathBytes: 10}, []step{file("a/b/c/d/e/f", "")}},
 	}
 	for name, c := range cases {
@@ -207,6 +214,61 @@ func TestLimitsHold(t *testing.T) {
 				t.Errorf("left behind: %v", left)
 			}
 		})
+	}
+}
+
+// TestLinksThatTakeLongToFollowAreLeft lays a chain whose every link sends the walk through a long way of nothing, and back.
+func TestLinksThatTakeLongToFollowAreLeft(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x/", 700) + strings.Repeat("../", 700)
+	chain := func(links int) []step {
+		steps := []step{link("l0", "nowhere")}
+		for i := range links {
+			steps = append(steps, link(fmt.Sprint("l", i+1), long+fmt.Sprint("l", i%39)))
+		}
+		return steps
+	}
+	parent := t.TempDir()
+	err := write(t, filepath.Join(parent, "tree"), tree.Limits{}, chain(1000)...)
+	var limit *tree.LimitError
+	if !errors.As(err, &limit) || !strings.Contains(err.Error(), "steps to follow") {
+		t.Errorf("got %.300v", err)
+	}
+	if left := list(t, parent); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := write(t, filepath.Join(parent, "short"), tree.Limits{}, chain(30)...); err != nil {
+		t.Errorf("a chain that is no chore: %v", err)
+	}
+}
+
+func TestTheTargetsOfAllLinksTogetherAreBounded(t *testing.T) {
+	t.Parallel()
+	var steps []step
+	for i := range 4200 {
+		steps = append(steps, link(fmt.Sprint(i), strings.Repeat("x", 4000)))
+	}
+	var limit *tree.LimitError
+	if err := write(t, filepath.Join(t.TempDir(), "tree"), tree.Limits{}, steps...); !errors.As(err, &limit) {
+		t.Errorf("got %.300v", err)
+	}
+}
+
+func TestACancelledContextEndsTheFollowingOfLinks(t *testing.T) {
+	t.Parallel()
+	w, err := tree.New(filepath.Join(t.TempDir(), "tree"), tree.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := w.Symlink("a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	why := errors.New("enough")
+	cancel(why)
+	if err := w.Finish(ctx); !errors.Is(err, why) {
+		t.Errorf("got %v", err)
 	}
 }
 
