@@ -1,31 +1,43 @@
 package source
 
 import (
+	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/bootagent/bootagent/deploy/tree"
 )
 
 // attributesName is the file in which a repository says how its files are treated (gitattributes(5)).
 const attributesName = ".gitattributes"
 
-// attributesMax bounds such a file, attributeLine one line of it (git's attr.h; longer lines are ignored).
 const (
+	// attributesMax bounds such a file, attributeLine one line of it (git's attr.h; longer lines are ignored), in bytes.
 	attributesMax = 1 << 20
 	attributeLine = 2048
+	// attributesAll bounds all such files of a repository together, in bytes: one blob can stand in every directory.
+	attributesAll = 16 << 20
+	// attributesHeld bounds the lines that hold at once in a directory, in bytes: each is matched with each file.
+	attributesHeld = 128 << 10
+	// expansionMax bounds what one line's macros stand for: macros of macros multiply.
+	expansionMax = 1000
 )
 
-// attributes are the rules that hold in a directory: those of the directories above first, so that later ones win.
+// attributes are the rules that hold in a directory: its own, and those of the directories above, over which they win.
 // Only rules about what a checkout writes are kept.
 type attributes struct {
+	above  *attributes
+	dir    string // where the rules stand: "" or "a/b/"
 	rules  []rule
-	macros map[string][]assignment
+	macros map[string][]assignment // those of the repository's root
+	held   int                     // bytes of the rules' lines, with those above
 }
 
 type rule struct {
-	dir     string // where the rule stands: "" or "a/b/"
 	pattern pattern
 	assign  []assignment
 	trigger bool // may change what is written, or be refused
@@ -48,24 +60,30 @@ func (c *checkout) attributes(dir string, entries []entry, above *attributes) (*
 		if err != nil {
 			return nil, err
 		}
+		if c.rules += int(min(o.size, attributesMax)); c.rules > attributesAll {
+			return nil, &tree.LimitError{Path: c.at(name), What: "bytes of .gitattributes in all directories", Limit: attributesAll}
+		}
 		content, err := c.read(o, attributesMax)
 		if err != nil {
 			return nil, err
 		}
-		return above.with(dir, content), nil
+		own, err := above.with(dir, content)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", c.at(name), err)
+		}
+		return own, nil
 	}
 	return above, nil
 }
 
 // with gives the rules of a directory that has a .gitattributes of its own.
-func (a *attributes) with(dir string, content []byte) *attributes {
-	next := &attributes{macros: map[string][]assignment{"binary": {{"text", "-"}}}}
+func (a *attributes) with(dir string, content []byte) (*attributes, error) {
+	next := &attributes{above: a, macros: map[string][]assignment{"binary": {{"text", "-"}}}}
 	if a != nil {
-		next.rules, next.macros = a.rules[:len(a.rules):len(a.rules)], a.macros
+		next.macros, next.held = a.macros, a.held
 	}
-	prefix := dir
 	if dir != "" {
-		prefix += "/"
+		next.dir = dir + "/"
 	}
 	var lines [][2]string
 	for line := range strings.SplitSeq(strings.TrimPrefix(string(content), "\ufeff"), "\n") {
@@ -79,9 +97,16 @@ func (a *attributes) with(dir string, content []byte) *attributes {
 		}
 	}
 	for _, l := range lines {
-		r := rule{dir: prefix, assign: relevant(next.expand(assignments(l[1]), 0))}
+		left := expansionMax
+		r := rule{assign: relevant(next.expand(assignments(l[1]), 0, &left))}
+		if left < 0 {
+			return nil, &tree.LimitError{Path: l[0], What: "attributes for which one line's macros stand", Limit: expansionMax}
+		}
 		if len(r.assign) == 0 {
 			continue
+		}
+		if next.held += len(l[0]) + len(l[1]); next.held > attributesHeld {
+			return nil, &tree.LimitError{Path: l[0], What: "bytes of rules that hold at once in a directory", Limit: attributesHeld}
 		}
 		for _, s := range r.assign {
 			r.trigger = r.trigger || s.triggers()
@@ -90,7 +115,7 @@ func (a *attributes) with(dir string, content []byte) *attributes {
 			next.rules = append(next.rules, r)
 		}
 	}
-	return next
+	return next, nil
 }
 
 // attributeFields splits a line into its pattern and the rest; an empty pattern is a line that says nothing.
@@ -128,24 +153,29 @@ func assignments(fields string) []assignment {
 	return all
 }
 
-// expand replaces macros by what they stand for.
-func (a *attributes) expand(all []assignment, depth int) []assignment {
+// expand replaces macros by what they stand for. It ends early where nothing is left.
+func (a *attributes) expand(all []assignment, depth int, left *int) []assignment {
 	const deep = 8
 	var expanded []assignment
 	for _, s := range all {
 		if macro, ok := a.macros[s.name]; ok && s.state == "+" && depth < deep {
-			expanded = append(expanded, a.expand(macro, depth+1)...)
+			expanded = append(expanded, a.expand(macro, depth+1, left)...)
+		}
+		if *left--; *left < 0 {
+			return nil
 		}
 		expanded = append(expanded, s)
 	}
 	return expanded
 }
 
+// relevant keeps of each attribute that matters what is said last.
 func relevant(all []assignment) []assignment {
 	var kept []assignment
 	for _, s := range all {
 		switch s.name {
 		case "filter", "working-tree-encoding", "ident", "eol", "text", "crlf":
+			kept = slices.DeleteFunc(kept, func(before assignment) bool { return before.name == s.name })
 			kept = append(kept, s)
 		}
 	}
@@ -166,24 +196,11 @@ func (s assignment) triggers() bool {
 
 // conversion says what a checkout would do to a file: nil for nothing, and an error for what we can't do.
 func (a *attributes) conversion(name string) (conversion, error) {
-	if a == nil {
-		return nil, nil
-	}
-	triggered := false
-	for _, r := range a.rules {
-		triggered = triggered || (r.trigger && r.match(name))
-	}
-	if !triggered {
+	if !a.triggered(name) {
 		return nil, nil
 	}
 	is := map[string]string{}
-	for _, r := range a.rules {
-		if r.match(name) {
-			for _, s := range r.assign {
-				is[s.name] = s.state
-			}
-		}
-	}
+	a.collect(name, is)
 	if value, ok := strings.CutPrefix(is["filter"], "="); ok {
 		return nil, revisionf("%q has the filter %q in .gitattributes; filters (Git LFS is one) are not supported: "+
 			"commit the file as it is needed, or let the build fetch it", name, value)
@@ -194,7 +211,30 @@ func (a *attributes) conversion(name string) (conversion, error) {
 	return both(noIdent(is["ident"]), lineEnds(is)), nil
 }
 
-func (r rule) match(name string) bool {
-	rest, ok := strings.CutPrefix(name, r.dir)
-	return ok && r.pattern(rest)
+// triggered says whether a rule that holds for a file may change it.
+func (a *attributes) triggered(name string) bool {
+	for ; a != nil; a = a.above {
+		below := strings.TrimPrefix(name, a.dir)
+		if slices.ContainsFunc(a.rules, func(r rule) bool { return r.trigger && r.pattern(below) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// collect puts the attributes of a file into is, those from above first.
+func (a *attributes) collect(name string, is map[string]string) {
+	if a == nil {
+		return
+	}
+	a.above.collect(name, is)
+	below := strings.TrimPrefix(name, a.dir)
+	for _, r := range a.rules {
+		if !r.pattern(below) {
+			continue
+		}
+		for _, s := range r.assign {
+			is[s.name] = s.state
+		}
+	}
 }

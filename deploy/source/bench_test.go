@@ -43,6 +43,8 @@ func otherLife() (done bool, err error) {
 		}
 		fmt.Println(time.Since(begin).Seconds(), usage.Maxrss>>10)
 		return true, nil
+	case os.Getenv(bombFetch) != "":
+		return true, fetchMeasured(os.Getenv(bombFetch))
 	case os.Getenv(benchFetch) != "":
 		f := strings.Fields(os.Getenv(benchFetch))
 		s, err := source.New(source.Config{URL: f[0]})

@@ -54,6 +54,7 @@ type checkout struct {
 	writer  *tree.Writer
 	prefix  string
 	entries *int // left to visit: directories can be nested in ways that write nothing and never end
+	rules   int  // bytes of .gitattributes read so far
 	links   []submodule
 	modules *object // .gitmodules
 }
@@ -82,22 +83,28 @@ func (c *checkout) directory(dir string, hash plumbing.Hash, above *attributes) 
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
+	if dir != "" { // before the way down: what is above stays in memory
+		if err := c.writer.Check(c.at(dir)); err != nil {
+			return err
+		}
+	}
 	o, err := c.object(hash, plumbing.TreeObject, dir)
 	if err != nil {
 		return err
 	}
-	entries, err := parseTree(o.data)
+	entries, err := parseTree(o.data, *c.entries)
+	if errors.Is(err, errTooMany) {
+		return &tree.LimitError{Path: c.at(dir), What: "files, links and directories", Limit: int64(c.writer.Limits().Files)}
+	}
 	if err != nil {
 		return revisionf("the directory %q: %w", dir, err)
 	}
+	*c.entries -= len(entries)
 	attrs, err := c.attributes(dir, entries, above)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if *c.entries--; *c.entries < 0 {
-			return &tree.LimitError{Path: c.at(dir), What: "files, links and directories", Limit: int64(c.writer.Limits().Files)}
-		}
 		if err := tree.CheckName(e.name); err != nil {
 			return fmt.Errorf("in the directory %q: %w", dir, err)
 		}
@@ -167,8 +174,8 @@ func (c *checkout) file(name string, e entry, attrs *attributes) error {
 	return errors.Join(c.writer.File(c.ctx, c.at(name), executable, first), first.Close())
 }
 
-// convertMax bounds a file that a checkout would change: such files are text.
-const convertMax = 64 << 20
+// convertMax bounds a file that a checkout would change: such files are text. It is in memory three times.
+const convertMax = 16 << 20
 
 // convert writes a file as a checkout would change it; done is false if that is as it is in the repository.
 func (c *checkout) convert(name string, executable bool, o *object, convert conversion) (done bool, err error) {
@@ -215,11 +222,17 @@ func (c *checkout) object(hash plumbing.Hash, kind plumbing.ObjectType, name str
 	return o, nil
 }
 
-// parseTree reads a tree object: mode, space, name, NUL, and the hash's 20 bytes, again and again.
-func parseTree(data []byte) ([]entry, error) {
+// errTooMany is a tree object's with more entries than may come.
+var errTooMany = errors.New("it has too many entries")
+
+// parseTree reads a tree object: mode, space, name, NUL, and the hash's 20 bytes, again and again, but at most that often.
+func parseTree(data []byte, most int) ([]entry, error) {
 	var entries []entry
 	seen := map[string]bool{}
 	for len(data) > 0 {
+		if len(entries) >= most {
+			return nil, errTooMany
+		}
 		mode, rest, ok := bytes.Cut(data, []byte(" "))
 		name, rest, ok2 := bytes.Cut(rest, []byte{0})
 		if !ok || !ok2 || len(rest) < len(plumbing.Hash{}) || len(mode) > 6 {

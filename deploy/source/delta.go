@@ -139,7 +139,7 @@ func (r *reader) resolveFamily(ctx context.Context, root *object, kin []*object)
 				return errors.Join(context.Cause(ctx), base.close())
 			}
 			o.kind = g.base.kind
-			if err := r.apply(o, base); err != nil {
+			if err := r.apply(ctx, o, base); err != nil {
 				return errors.Join(err, base.close())
 			}
 			if kin := r.deltas.dependants(o); len(kin) > 0 {
@@ -158,6 +158,8 @@ type content struct {
 	data []byte
 	file *os.File
 	size int64
+
+	buffer []byte // for the file; a delta may have millions of copies
 }
 
 func (c content) close() error {
@@ -169,7 +171,7 @@ func (c content) close() error {
 
 func (c content) copy(w io.Writer, offset, length int64) error {
 	if c.file != nil {
-		_, err := io.Copy(w, io.NewSectionReader(c.file, offset, length))
+		_, err := io.CopyBuffer(w, io.NewSectionReader(c.file, offset, length), c.buffer)
 		return err
 	}
 	_, err := w.Write(c.data[offset : offset+length])
@@ -182,17 +184,31 @@ func (r *reader) open(o *object) (content, error) {
 	}
 	f, err := r.writer.OpenTemp(o.temp)
 	if err != nil || o.size > inMemory {
-		return content{file: f, size: o.size}, err
+		return content{file: f, size: o.size, buffer: make([]byte, 64<<10)}, err
 	}
 	data := make([]byte, o.size)
 	_, err = io.ReadFull(f, data)
 	return content{data: data, size: o.size}, errors.Join(err, f.Close())
 }
 
+// whileRead is a delta's instructions, which end with a context: a gigabyte can be copied byte by byte.
+type whileRead struct {
+	io.Reader
+	ctx context.Context
+}
+
+func (w whileRead) Read(p []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, context.Cause(w.ctx)
+	}
+	return w.Reader.Read(p)
+}
+
 // apply makes one object from its base.
-func (r *reader) apply(o *object, base content) error {
+func (r *reader) apply(ctx context.Context, o *object, base content) error {
 	at := r.deltas.at[o]
-	instructions := bufio.NewReaderSize(io.NewSectionReader(r.deltas.read, at.offset, at.length), int(min(max(at.length, 16), 64<<10)))
+	section := io.NewSectionReader(r.deltas.read, at.offset, at.length)
+	instructions := bufio.NewReaderSize(whileRead{section, ctx}, int(min(max(at.length, 16), 64<<10)))
 	size, err := deltaHeader(instructions, base.size)
 	if err != nil {
 		return err

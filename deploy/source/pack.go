@@ -23,10 +23,13 @@ const (
 	smallObject = 256 << 10
 	// inMemory is up to where deltas are applied in memory, and the most that one commit, tag or tree may have.
 	inMemory = 16 << 20
-	// metaMax bounds all commits, tags and trees together, which stay in memory; Linux has 6 MiB of trees a commit.
-	metaMax = 512 << 20
-	// objectsMax bounds the objects of one pack; Linux has 90,000 a commit.
-	objectsMax = 4 << 20
+	// metaMax bounds all commits, tags and trees of a pack, which stay in memory; Linux has 6 MiB of trees a commit. In
+	// a whole history there are more.
+	metaMax        = 64 << 20
+	historyMetaMax = 256 << 20
+	// historyObjectsMax bounds the objects of a whole history: each takes some 200 bytes of memory, and a blob an inode.
+	// One commit has at most its files and the directories above them; Linux has 90,000 objects.
+	historyObjectsMax = 1 << 20
 	// slack is what a pack may have on the wire beyond the bytes that it holds.
 	slack = 64 << 20
 )
@@ -44,8 +47,13 @@ type object struct {
 
 // pack is a parsed pack.
 type pack struct {
-	objects  map[plumbing.Hash]*object
-	inflated int64 // bytes of all objects, and of those that came before
+	objects map[plumbing.Hash]*object
+}
+
+// spent is what the packs for one tree have taken so far, one after another.
+type spent struct {
+	bytes   int64 // inflated
+	objects int64
 }
 
 // reader parses a pack in one pass over the stream: whole objects are hashed and stored as they come, deltas noted and
@@ -53,6 +61,8 @@ type pack struct {
 type reader struct {
 	writer  *tree.Writer
 	limits  tree.Limits
+	most    int64 // objects
+	metaMax int64 // bytes of commits, tags and trees
 	scanner *packfile.Scanner
 	bytes   atomic.Int64 // inflated, of all objects
 	meta    atomic.Int64 // … of those that stay in memory
@@ -62,13 +72,18 @@ type reader struct {
 	deltas   deltas
 }
 
-// readPack reads a whole pack. A *tree.LimitError means that it holds more than was allowed, together with the bytes
-// that came before, in other packs for the same tree.
-func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, before int64) (*pack, error) {
+// readPack reads a whole pack: one commit's, or a history's. A *tree.LimitError means that it holds more than was allowed,
+// together with what came before, in other packs for the same tree.
+func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, history bool, s *spent) (*pack, error) {
 	limits := w.Limits()
-	stream = &boundedReader{r: stream, left: max(limits.Bytes-before, 0) + slack}
+	stream = &boundedReader{r: stream, left: max(limits.Bytes-s.bytes, 0) + slack}
 	r := &reader{writer: w, limits: limits, scanner: packfile.NewScanner(stream), byOffset: map[int64]*object{}}
-	r.bytes.Store(before)
+	r.most, r.metaMax = 2*int64(limits.Files)+1000, metaMax // a directory that is not empty for each file, some commits and tags
+	if history {
+		r.most, r.metaMax = historyObjectsMax, historyMetaMax
+	}
+	r.most -= s.objects
+	r.bytes.Store(s.bytes)
 	defer r.deltas.close()
 	if err := r.scan(ctx); err != nil {
 		return nil, fmt.Errorf("the pack: %w", damaged(truncated(err)))
@@ -76,7 +91,8 @@ func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, before int6
 	if err := r.resolve(ctx); err != nil {
 		return nil, fmt.Errorf("the pack: %w", damaged(err))
 	}
-	p := &pack{objects: make(map[plumbing.Hash]*object, len(r.objects)), inflated: r.bytes.Load()}
+	s.bytes, s.objects = r.bytes.Load(), s.objects+int64(len(r.objects))
+	p := &pack{objects: make(map[plumbing.Hash]*object, len(r.objects))}
 	for _, o := range r.objects {
 		p.objects[o.hash] = o
 	}
@@ -107,8 +123,8 @@ func (r *reader) scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if count > objectsMax {
-		return &tree.LimitError{Path: "the pack", What: "objects", Limit: objectsMax}
+	if int64(count) > r.most {
+		return &tree.LimitError{Path: "the pack", What: "objects", Limit: r.most}
 	}
 	workers, ctx := errgroup.WithContext(ctx)
 	queue := make(chan whole, 64)
@@ -198,11 +214,13 @@ func (r *reader) admit(o *object) error {
 	const what = "an object of the pack"
 	total := r.bytes.Add(o.size)
 	switch {
-	case o.kind != plumbing.BlobObject && (o.size > inMemory || r.meta.Add(o.size) > metaMax):
-		return &tree.LimitError{Path: what, What: "bytes of commits and directories", Limit: metaMax}
+	case o.kind != plumbing.BlobObject && o.size > inMemory:
+		return &tree.LimitError{Path: what, What: "bytes in one commit or directory", Limit: inMemory}
+	case o.kind != plumbing.BlobObject && r.meta.Add(o.size) > r.metaMax:
+		return &tree.LimitError{Path: what, What: "bytes of commits and directories", Limit: r.metaMax}
 	case o.size > r.limits.FileBytes:
 		return &tree.LimitError{Path: what, What: "bytes in one file", Limit: r.limits.FileBytes}
-	case total > r.limits.Bytes+metaMax:
+	case total > r.limits.Bytes+r.metaMax:
 		return &tree.LimitError{Path: what, What: "bytes in all", Limit: r.limits.Bytes}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
@@ -17,8 +19,10 @@ import (
 const (
 	infoRefs   = "info/refs"
 	uploadPack = "git-upload-pack"
-	// refsMax bounds the list of refs: about half a million of them.
-	refsMax = 64 << 20
+	// refsMax bounds the list of refs, in bytes: some 400,000 of them. Hosts list those of all pull requests, too.
+	refsMax = 32 << 20
+	// preambleMax bounds what stands before a pack: some lines for each commit that was asked for.
+	preambleMax = 16 << 20
 )
 
 // refs asks for the advertised refs and capabilities.
@@ -32,7 +36,7 @@ func (c *conn) refs() (refs, error) {
 	err = adv.Decode(io.TeeReader(bufio.NewReaderSize(&boundedReader{r: listed, left: refsMax}, 8<<10), &first))
 	_ = listed.Close() // it has been read
 	switch {
-	case bytes.Contains(first, []byte("object-format=sha256")):
+	case first.offers("object-format=sha256"):
 		return refs{}, ErrSHA256
 	case errors.Is(err, packp.ErrEmptyAdvRefs):
 		return refs{}, ErrEmptyRepository
@@ -53,6 +57,14 @@ const headMax = 4 << 10
 func (h *head) Write(p []byte) (int, error) {
 	*h = append(*h, p[:min(len(p), headMax-len(*h))]...)
 	return len(p), nil
+}
+
+// offers says whether a capability is on the first line, after the first ref's name and a NUL (gitprotocol-pack(5)). What
+// stands below are names that anybody who may push has chosen.
+func (h head) offers(capability string) bool {
+	_, capabilities, _ := bytes.Cut(h, []byte{0})
+	capabilities, _, _ = bytes.Cut(capabilities, []byte("\n"))
+	return slices.Contains(strings.Fields(string(capabilities)), capability)
 }
 
 var (
@@ -108,9 +120,11 @@ func (c *conn) pack(w wants) (io.Reader, error) {
 		return nil, err
 	}
 	answer := packp.NewUploadPackResponse(req)
-	if err := answer.Decode(stream); err != nil {
+	bounded := &boundedReader{r: stream, left: preambleMax}
+	if err := answer.Decode(io.NopCloser(bounded)); err != nil {
 		return nil, refusal(err)
 	}
+	bounded.left = math.MaxInt64 // readPack knows how long a pack may be
 	return &spoken{demux(bufio.NewReaderSize(answer, 64<<10)), c}, nil
 }
 

@@ -32,11 +32,11 @@ type submodule struct {
 
 // fetching is one tree on its way, from however many repositories. They share one writer and one set of limits.
 type fetching struct {
-	source   *Source
-	writer   *tree.Writer
-	entries  int   // left to visit
-	inflated int64 // bytes of objects so far
-	modules  int   // submodules so far
+	source  *Source
+	writer  *tree.Writer
+	entries int   // left to visit
+	spent   spent // on packs, so far
+	modules int   // submodules so far
 }
 
 // step is a repository in the way from the main one down to where we are.
@@ -133,14 +133,13 @@ func (f *fetching) attempt(ctx context.Context, r *remote, sha, prefix string, c
 	if err != nil {
 		return nil, err
 	}
-	p, err := readPack(ctx, stream, f.writer, f.inflated)
+	p, err := readPack(ctx, stream, f.writer, want.depth == 0, &f.spent)
 	if err != nil {
 		if want.depth == 1 {
 			return nil, blame(err) // a shallow pack holds nothing but this tree
 		}
 		return nil, err
 	}
-	f.inflated = p.inflated
 	submodules, err := p.checkout(ctx, sha, f.writer, prefix, &f.entries)
 	return submodules, blame(err)
 }
