@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/bootagent/bootagent/deploy/tree"
+	"github.com/bootagent/bootagent/internal/unit"
 )
 
 // What callers tell apart, with errors.Is.
@@ -47,9 +48,12 @@ type explained struct {
 func (e *explained) Error() string { return e.text }
 func (e *explained) Unwrap() error { return e.err }
 
+// explainMax bounds an error's text, in bytes: decoders quote what they can't read, 64 KiB of it.
+const explainMax = 2000
+
 // explain makes the error that callers see. A cancelled context shows its cause, and nothing secret stays in the text.
 func (s *Source) explain(what string, err error) error {
-	return &explained{text: s.scrub(fmt.Sprintf("%s: %v", what, err)), err: err}
+	return &explained{text: unit.Cut(s.scrub(fmt.Sprintf("%s: %v", what, err)), explainMax), err: err}
 }
 
 // blame marks errors that lie in a commit's tree as such.
@@ -83,10 +87,11 @@ func (s *Source) scrub(text string) string {
 	return hideUserinfo(visible(text))
 }
 
-// visible drops what a terminal would obey: servers, names and messages of others are in these texts.
+// visible drops what a terminal would obey, and what would show text in another order than it has: servers, names and
+// messages of others are in these texts.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return -1
 		}
 		return r

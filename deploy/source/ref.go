@@ -48,7 +48,9 @@ func badRef(ref string) string {
 		return "it ends with a dot"
 	}
 	for _, r := range ref {
-		if unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(`~^:?*[\`, r) {
+		// Control characters and spaces are git's; what shows as nothing, or reorders what is shown, is ours: a ref is
+		// typed by people, and read in logs.
+		if !unicode.IsPrint(r) || r == ' ' || r == unicode.ReplacementChar || strings.ContainsRune(`~^:?*[\`, r) {
 			return fmt.Sprintf("it contains %q", r)
 		}
 	}
