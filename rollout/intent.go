@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -45,7 +46,8 @@ func (e *SchemaError) Error() string {
 
 // ParseIntent reads a value of the release parameter: JSON as the CLI writes
 // it, or a bare ref or SHA as a person does. The value is untrusted: what comes
-// out has a Ref that is safe to give to git, and a Revision that is a full SHA or empty.
+// out has a Ref that is safe to give to git, a Revision that is a full SHA or empty, and texts that are safe to show.
+// JSON that two readers may take differently (a key twice, or in another spelling) is refused.
 func ParseIntent(value string) (Intent, error) {
 	if len(value) > maxIntent {
 		return Intent{}, fmt.Errorf("the value has %d bytes, and a ref or an intent has at most %d", len(value), maxIntent)
@@ -62,14 +64,21 @@ func ParseIntent(value string) (Intent, error) {
 		return intent, nil
 	}
 	var intent Intent
-	if err := json.Unmarshal([]byte(text), &intent); err != nil {
-		return Intent{}, fmt.Errorf("the value is not the JSON of an intent: %w", err)
+	err := json.Unmarshal([]byte(text), &intent)
+	if err == nil {
+		err = checkKeys(text)
+	}
+	if err != nil {
+		return Intent{}, fmt.Errorf("the value is not the JSON of an intent: %w", told(err))
 	}
 	if intent.Schema > IntentSchema {
 		return Intent{}, &SchemaError{intent.Schema}
 	}
 	if intent.Schema < 1 {
 		return Intent{}, errors.New("the intent says no schema")
+	}
+	if err := intent.checkTexts(); err != nil {
+		return Intent{}, err
 	}
 	intent.Revision = strings.ToLower(intent.Revision)
 	if intent.Revision != "" && !fullSHA.MatchString(intent.Revision) {
@@ -84,10 +93,66 @@ func ParseIntent(value string) (Intent, error) {
 	return intent, nil
 }
 
-var fullSHA = regexp.MustCompile(`^[0-9a-f]{40}$`)
+var (
+	fullSHA = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	keyForm = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
+)
+
+// checkKeys refuses a key that stands there twice, of which encoding/json takes the last, and one that it takes for another
+// because it looks away from case. The text is a JSON object.
+func checkKeys(text string) error {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	if _, err := decoder.Token(); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return err
+		}
+		key, ok := token.(string)
+		switch {
+		case !ok || !keyForm.MatchString(key):
+			return fmt.Errorf("%s can't be a key: those have lower-case letters, digits and underscores", quoted(key))
+		case seen[key]:
+			return fmt.Errorf("%s is given twice", quoted(key))
+		}
+		seen[key] = true
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// told keeps what is wrong with a JSON, without the pages that encoding/json quotes of a number that is too large.
+func told(err error) error {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		return fmt.Errorf("%s is %s, want %s", kind.Field, quoted(kind.Value), kind.Type)
+	}
+	return err
+}
+
+// checkTexts refuses what a terminal would act on, or show in another order. A message may have lines.
+func (i Intent) checkTexts() error {
+	message := strings.NewReplacer("\n", "", "\t", "").Replace(i.Message)
+	for _, text := range []struct{ key, value string }{
+		{"repository", i.Repository}, {"by", i.By}, {"lock", i.Lock}, {"message", message},
+	} {
+		for _, r := range text.value {
+			if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
+				return fmt.Errorf("the intent's %s has the character %q, which is not safe to show", text.key, r)
+			}
+		}
+	}
+	return nil
+}
 
 // CheckRef says whether a text can be a branch, a tag or a SHA, by the rules
-// of git check-ref-format, and one more: it does not begin with a dash.
+// of git check-ref-format, and two more: it does not begin with a dash, and every character of it shows.
 // https://git-scm.com/docs/git-check-ref-format
 func CheckRef(ref string) error {
 	bad := func(why string) error { return fmt.Errorf("%s %w: %s", quoted(ref), ErrNotARef, why) }
@@ -115,7 +180,7 @@ func CheckRef(ref string) error {
 		}
 	}
 	for _, r := range ref {
-		if r <= ' ' || r == 0x7f || strings.ContainsRune(`~^:?*[\`, r) {
+		if r == ' ' || !unicode.IsPrint(r) || r == utf8.RuneError || strings.ContainsRune(`~^:?*[\`, r) {
 			return bad(fmt.Sprintf("it has the character %q", r))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/bootagent/bootagent/rollout"
 )
@@ -76,13 +77,66 @@ func TestAnIntentThatCannotBeReadIsRefused(t *testing.T) {
 	}
 }
 
+// TestAnIntentReadsTheSameToEveryReader holds what two readers of JSON may take differently.
+func TestAnIntentReadsTheSameToEveryReader(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{
+		"a key twice":           `{"schema":1,"ref":"main","ref":"evil"}`,
+		"a key twice, by case":  `{"schema":1,"ref":"main","REF":"evil"}`,
+		"a key in capitals":     `{"Schema":1,"Ref":"main"}`,
+		"a key by an escape":    `{"schema":1,"ref":"main","r\u0065f":"evil"}`,
+		"a key by a long s":     `{"ſchema":1,"ref":"main"}`,
+		"a key that is nothing": `{"schema":1,"ref":"main","":1}`,
+		"two values":            `{"schema":1,"ref":"main"}{"schema":1,"ref":"evil"}`,
+		"a value after it":      `{"schema":1,"ref":"main"} evil`,
+		"an escape":             `{"schema":1,"ref":"ma\u001b[2Jin"}`,
+		"an escape in 8 bits":   "{\"schema\":1,\"ref\":\"ma\u009b2Jin\"}",
+		"text that turns round": `{"schema":1,"ref":"ma\u202ein"}`,
+		"half a character":      `{"schema":1,"ref":"\ud800"}`,
+		"who turns round":       `{"schema":1,"ref":"main","by":"ann\u202e"}`,
+		"who clears the screen": `{"schema":1,"ref":"main","by":"\u001b[2J"}`,
+		"a message that does":   `{"schema":1,"ref":"main","message":"\u001b[2J"}`,
+		"a lock of lines":       `{"schema":1,"ref":"main","lock":"a\nb"}`,
+		"a repository of lines": `{"schema":1,"ref":"main","repository":"https://example.org/x\nhost"}`,
+		"a number of pages":     `{"schema":1,"ref":"main","epoch":1` + strings.Repeat("0", 3000) + `}`,
+		"a schema of pages":     `{"schema":1` + strings.Repeat("0", 3000) + `,"ref":"main"}`,
+		"a key of pages":        `{"schema":1,"ref":"main","` + strings.Repeat("k", 3000) + `":1}`,
+		"a deep nest, open":     `{"schema":1,"ref":"main","policy":` + strings.Repeat("[", 4000),
+		"a revision of pages":   `{"schema":1,"revision":"` + strings.Repeat("\x9b", 3000) + `"}`,
+		"a list":                `[{"schema":1,"ref":"main"}]`,
+		"a byte order mark":     "\ufeffmain",
+		"nothing that shows":    "main\u200b",
+	} {
+		got, err := rollout.ParseIntent(value)
+		if err == nil {
+			t.Errorf("%s was taken: %+v", name, got)
+			continue
+		}
+		if text := err.Error(); len(text) > 400 || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%s: told in %d bytes: %.200q", name, len(text), text)
+		}
+	}
+	deep := `{"schema":1,"ref":"main","policy":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + `}`
+	if got, err := rollout.ParseIntent(deep); err != nil || got.Ref != "main" {
+		t.Errorf("a deep nest that is JSON: %v", err)
+	}
+	said := `{"schema":1,"ref":"main","by":"Zoë 👩‍💻","message":"one\n\ttwo 👩‍💻"}`
+	if got, err := rollout.ParseIntent(said); err != nil || got.Message != "one\n\ttwo 👩‍💻" {
+		t.Errorf("a message of two lines: %+v, %v", got, err)
+	}
+}
+
 func FuzzParseIntent(f *testing.F) {
-	for _, seed := range []string{"main", sha, `{"schema":1,"ref":"v1"}`, "{", "-x", "a\nb"} {
+	for _, seed := range []string{"main", sha, `{"schema":1,"ref":"v1"}`, "{", "-x", "a\nb", "a\u202eb", "\xff", `{"schema":1,"ref":"a","ref":"b"}`,
+		`{"schema":1,"revision":"` + sha + `","policy":[[{}]],"by":"x"}`, `{"schema":1e3,"ref":"\ud800"}`} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		intent, err := rollout.ParseIntent(value)
 		if err != nil {
+			if text := err.Error(); len(text) > 400 || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("%q is told in %d bytes: %.200q", value, len(text), text)
+			}
 			return
 		}
 		if rollout.CheckRef(intent.Ref) != nil || strings.HasPrefix(intent.Ref, "-") || strings.ContainsAny(intent.Ref, " \n\x00") {
