@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/bootagent/bootagent/internal/strictyaml"
 )
@@ -56,12 +58,19 @@ func Load(fsys fs.FS, inline *Recipe) (Recipe, error) {
 	return r, nil
 }
 
-// read gives a regular file's content, bounded.
+// read gives a regular file's content, bounded. It looks before it opens: to open a pipe is to wait for who writes to it.
 func read(fsys fs.FS, name string) (data []byte, found bool, err error) {
-	f, err := fsys.Open(name)
+	before, err := fs.Stat(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
+	if err != nil {
+		return nil, false, fmt.Errorf("look at %s: %w", name, err)
+	}
+	if !before.Mode().IsRegular() {
+		return nil, false, &strictyaml.Error{File: name, Message: "is not a regular file"}
+	}
+	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, false, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -98,6 +107,9 @@ func procfile(data []byte) ([]Process, error) {
 		if line == "" || strings.HasPrefix(strings.TrimLeft(line, " \t"), "#") {
 			continue
 		}
+		if !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
+			return fail(n, 1, "is not text: it must be UTF-8 without control characters")
+		}
 		m := procLine.FindStringSubmatch(line)
 		if m == nil {
 			return fail(n, 1, "%q is not \"name: command\"", shorten(line))
@@ -110,7 +122,7 @@ func procfile(data []byte) ([]Process, error) {
 		if err := checkName(name); err != nil {
 			return fail(n, 1, "%s", err)
 		}
-		if run == "" || strings.ContainsRune(run, 0) {
+		if run == "" {
 			return fail(n, 1, "%s has no command", name)
 		}
 		if before, twice := seen[name]; twice {

@@ -41,6 +41,10 @@ func (v Value) text() (string, bool) {
 	case nil:
 		return "", false
 	case *ast.StringNode:
+		if strings.ContainsRune(n.Value, 0) { // by an escape
+			v.Fail("%s contains a NUL, which neither a command nor a variable can", v.Name())
+			return "", false
+		}
 		return n.Value, true
 	case *ast.LiteralNode:
 		if n.Value != nil {

@@ -5,7 +5,7 @@
 // It reads a plain subset on purpose: one document of mappings, lists and
 // scalars. Anchors, aliases, tags, merge keys and directives are refused, and
 // size and depth are bounded before anything is parsed, so that a file from a
-// repository can cost no more than milliseconds.
+// repository costs little memory, and a second or two at worst (a list of 30,000).
 //
 // A reader asks for the keys it knows; asking is what makes a key known:
 //
@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -228,7 +229,7 @@ func unreadable(data []byte) (line, column int, bad bool) {
 	line, column = 1, 1
 	for len(data) > 0 {
 		r, size := utf8.DecodeRune(data)
-		if (r == utf8.RuneError && size <= 1) || (r < ' ' && r != '\n' && r != '\r' && r != '\t') || r == 0x7f {
+		if (r == utf8.RuneError && size <= 1) || (unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t') {
 			return line, column, true
 		}
 		if column++; r == '\n' {

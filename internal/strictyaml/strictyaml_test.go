@@ -123,6 +123,8 @@ func TestEveryProblemIsToldWithItsPlace(t *testing.T) {
 		{"colon in text", "name: a: b", `shop.yaml:1:7: is not valid YAML: mapping value is not allowed in this context`},
 		{"empty", " \n# nothing\n", `shop.yaml: is empty`},
 		{"binary", "name: x\nab\x00", `shop.yaml:2:3: is not text: it must be UTF-8 without control characters`},
+		{"8-bit escape", "name: x\u009b2J", `shop.yaml:1:8: is not text: it must be UTF-8 without control characters`},
+		{"NUL by an escape", `name: "x\0"`, `shop.yaml:1:7: name contains a NUL, which neither a command nor a variable can`},
 		{"latin-1", "name: L\xf6we", `shop.yaml:1:8: is not text: it must be UTF-8 without control characters`},
 		{"huge", "name: " + strings.Repeat("x", MaxSize), `shop.yaml: is larger than the 64 KiB that are read`},
 		{"deep brackets", strings.Repeat("[", 60_000), `shop.yaml:1:21: is nested too deeply`},
