@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -58,14 +57,6 @@ type Failure struct {
 	At      time.Time     `json:"at"`
 }
 
-// Retry says how often something failed in a row, why, and when it may be tried again.
-type Retry struct {
-	Count     int       `json:"count"`
-	Cause     string    `json:"cause,omitempty"`
-	At        time.Time `json:"at"`
-	NotBefore time.Time `json:"not_before"`
-}
-
 // PortUse is a port's way through the balancer.
 type PortUse struct {
 	Release model.Release `json:"release"`
@@ -78,10 +69,8 @@ type PortUse struct {
 }
 
 const (
-	longest     = time.Minute     // between two tries
-	maxFailed   = 50              // failed revisions kept; the oldest is forgotten first
-	maxResolved = 120             // SSM keeps 100 versions of a parameter
-	calm        = 5 * time.Minute // without a crash, and the count starts again
+	maxFailed   = 50  // failed revisions kept; the oldest is forgotten first
+	maxResolved = 120 // SSM keeps 100 versions of a parameter
 )
 
 // On gives the memory as it is good for this instance on this boot: all of it
@@ -254,37 +243,6 @@ func (m Memory) leave(gone func(port int) bool) Memory {
 		m.Left = slices.DeleteFunc(slices.Clone(m.Left), gone)
 	}
 	return m
-}
-
-// again is the next try of something that failed: at once, then after 1 s, 2 s, 4 s … longest.
-// The first retry is not delayed because most failures are gone at the second look.
-func (r Retry) again(cause string, now time.Time) Retry {
-	if r.Count > 0 && now.Sub(r.At) > calm+r.NotBefore.Sub(r.At) {
-		r = Retry{}
-	}
-	delay := time.Duration(0)
-	if r.Count > 0 {
-		delay = min(time.Second<<min(r.Count-1, 10), longest)
-	}
-	return Retry{Count: r.Count + 1, Cause: cause, At: now, NotBefore: now.Add(delay)}
-}
-
-// waits says whether the time for another try has not come. A time further
-// away than any delay was written before the clock was set back.
-func (r Retry) waits(now time.Time) bool {
-	wait := r.NotBefore.Sub(now)
-	return wait > 0 && wait <= longest
-}
-
-// repeated tells of failures in a row, to be appended to what is wrong; "" where there was none of late.
-func (r Retry) repeated(now time.Time) string {
-	switch {
-	case r.Count == 0 || now.Sub(r.At) > calm:
-		return ""
-	case r.Count == 1:
-		return "; it failed before: " + r.Cause
-	}
-	return fmt.Sprintf("; it failed %d times in a row, the last time: %s", r.Count, r.Cause)
 }
 
 // Outcome is how a step ended.

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -227,131 +226,6 @@ func (p *plan) olderRuns(rel model.Release, process string) bool {
 	return slices.ContainsFunc(p.Units, func(u unit.Status) bool {
 		return u.Process == process && u.Release.Number != rel.Number && u.State == unit.Running
 	})
-}
-
-// retire takes away what should not be there: units of other releases, condemned ones, targets that no unit stands behind.
-func (p *plan) retire() {
-	behind := map[int]bool{}
-	for _, u := range p.Units {
-		if u.Port != 0 {
-			behind[u.Port] = true
-		}
-		if !p.belongs(u) {
-			p.retireUnit(u)
-		}
-	}
-	for _, port := range slices.Sorted(maps.Keys(p.Targets)) {
-		if p.Targets[port].Registered && (!behind[port] || slices.Contains(p.Left, port)) {
-			p.do(Deregister{Port: port, Release: p.Ports[port].Release, Cause: "no process of this boot stands behind it"})
-		}
-	}
-}
-
-// belongs says whether a unit should be here. Until the parameter has been
-// read nothing new is taken away: what runs may be what is wanted.
-func (p *plan) belongs(u unit.Status) bool {
-	if u.Port != 0 && p.Ports[u.Port].Condemned != "" {
-		return false
-	}
-	if isThe(u.Release, p.InService) || isThe(u.Release, p.goal) {
-		return true
-	}
-	return !p.Known && p.Ports[u.Port].Deregistered.IsZero()
-}
-
-// retireUnit takes one unit away: out of the balancer, drained, stopped. It is
-// stopped at once if it never had traffic or has ended.
-func (p *plan) retireUnit(u unit.Status) {
-	use, used := p.Ports[u.Port]
-	switch {
-	case u.Port == 0:
-		p.do(Stop{Release: u.Release, Unit: u.Name})
-	case p.Rules.Balanced && !p.TargetsKnown && u.State == unit.Running:
-		// Whether it has traffic, and how long its requests may last, is not known yet.
-	case p.Targets[u.Port].Registered, used && use.Deregistered.IsZero():
-		p.do(Deregister{Release: u.Release, Port: u.Port, Cause: p.cause(u, use)})
-	case used && !use.Drained && u.State == unit.Running:
-		p.do(Drain{Release: u.Release, Port: u.Port})
-	default:
-		p.do(Stop{Release: u.Release, Unit: u.Name, Port: u.Port})
-	}
-}
-
-func (p *plan) cause(u unit.Status, use PortUse) string {
-	switch {
-	case use.Condemned != "":
-		return "its process is to be replaced"
-	case p.failed(u.Release):
-		return fmt.Sprintf("%s failed", u.Release)
-	default:
-		return fmt.Sprintf("%s is in service", p.InService)
-	}
-}
-
-// beyondHelp is how many starts in a row the app in service may need before
-// the group is asked for another instance: with the back-off, some five minutes of trying.
-const beyondHelp = 10
-
-// finishLaunch completes the launch hook: CONTINUE once a release is in
-// service, ABANDON when nothing is left to try and nothing better came.
-func (p *plan) finishLaunch() {
-	down := p.Port == 0 || !p.FailingSince.IsZero()
-	if down && p.Crashes[web].Count >= beyondHelp && p.Membership.Lifecycle == model.LifecycleInService && !p.Replaced {
-		p.do(Replace{Release: p.InService})
-	}
-	if !p.hookOpen() {
-		return
-	}
-	if p.Serving && (!p.Rules.Balanced || p.Targets[p.Port].Healthy) {
-		p.do(CompleteHook{Result: model.HookContinue})
-		return
-	}
-	if p.abandoned() {
-		p.do(CompleteHook{Result: model.HookAbandon})
-	}
-}
-
-// abandoned says whether the launch is to be given up: each release that
-// could serve has failed and none better came in time, or the hook's own limit is near.
-func (p *plan) abandoned() bool {
-	if !p.HookSince.IsZero() && p.now.Sub(p.HookSince) > hookLimit(p.Membership.HookTimeout) {
-		return true
-	}
-	if !p.Known || !p.goal.IsZero() {
-		return false
-	}
-	var last time.Time
-	for _, f := range p.Failed {
-		if f.At.After(last) {
-			last = f.At
-		}
-	}
-	return !last.IsZero() && p.now.Sub(last) >= p.Rules.HoldOnFailure
-}
-
-// hookLimit is how long heartbeats can keep a hook open, less two of its
-// periods so that the agent's answer comes first: 48 hours or 100 times the
-// heartbeat time-out, whichever is smaller.
-// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
-func hookLimit(timeout int) time.Duration {
-	period := hookPeriod(timeout)
-	return min(48*time.Hour, 100*period) - 2*period
-}
-
-// hookPeriod is a hook's heartbeat time-out, given in seconds; one that says none has AWS's default, an hour.
-func hookPeriod(timeout int) time.Duration {
-	if timeout <= 0 {
-		return time.Hour
-	}
-	return time.Duration(timeout) * time.Second
-}
-
-// label keeps the mirror: the label stable follows the newest release once it
-// is in service here, and never goes back.
-func (p *plan) label() {
-	if p.Known && p.Serving && p.InService.Number == p.Newest.Number && p.Stable.Number < p.InService.Number {
-		p.do(Label{Release: p.InService})
-	}
 }
 
 // portless says why the goal can't be started although it is prepared: every

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -195,111 +194,4 @@ func (a *Agent) ports(w *world) []int {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// watchMembership asks Auto Scaling for this instance's place.
-func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart chan model.Membership, end context.CancelCauseFunc) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, write)
-	defer cancel()
-	m, err := a.Group.Membership(ctx, id.InstanceID)
-	if err != nil {
-		return 0, err
-	}
-	select { // only the newest counts
-	case <-heart:
-	default:
-	}
-	heart <- m
-	mismatch := a.mismatch(m)
-	if err := mismatch; err != nil && strings.HasPrefix(string(m.Lifecycle), "Pending") {
-		if m.Lifecycle == model.LifecyclePending {
-			return 0, err // the launch hook opens in a moment, and must be completed
-		}
-		// Told before the hook is completed, which ends the instance, and its log with it.
-		a.Log.Error("this configuration does not fit the Auto Scaling group; the agent ends", zap.Error(err))
-		if m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" {
-			err = errors.Join(err, a.Group.Complete(ctx, m, id.InstanceID, model.HookAbandon))
-		}
-		end(&TerminalError{err})
-		return 0, err
-	}
-	a.post(ctx, func(w *world) {
-		if w.observed.Membership.Lifecycle != m.Lifecycle {
-			a.Log.Info("lifecycle", zap.String("group", m.Group), zap.String("state", string(m.Lifecycle)))
-		}
-		w.observed.Membership = m
-		var missing error
-		if m.Group != "" && m.LaunchHook == "" && a.Rules.Balanced {
-			missing = fmt.Errorf("the Auto Scaling group %s has no launch lifecycle hook: it takes an instance that still boots for one that serves; create it with one (autoscaling:EC2_INSTANCE_LAUNCHING, default result ABANDON)", m.Group)
-		}
-		a.problem(w, "hook", missing)
-		a.problem(w, "mode", mismatch) // what serves goes on serving: an agent less would mend nothing
-	})
-	if strings.HasPrefix(string(m.Lifecycle), "Pending") && m.Lifecycle != model.LifecyclePendingWait {
-		return pollLifecycle, nil
-	}
-	return pollMembership, nil
-}
-
-// mismatch refuses a balancer.mode that is not the one in force.
-func (a *Agent) mismatch(m model.Membership) error {
-	if len(m.TargetGroups) == 0 {
-		return nil
-	}
-	return fmt.Errorf("the Auto Scaling group %s has target groups attached (%s), so it registers instances before they are ready, and balancer.mode is not asg: detach them from the group, and let bootagent register",
-		m.Group, strings.Join(m.TargetGroups, ", "))
-}
-
-// watchLifecycle looks at IMDS for a change of the target state, and has
-// Auto Scaling asked for the current one then: once a transition.
-func (a *Agent) watchLifecycle(ctx context.Context) {
-	var last model.Lifecycle
-	for first := true; ; first = false {
-		if state, err := a.Metadata.TargetLifecycle(ctx); err == nil && state != last {
-			last = state
-			if !first {
-				a.nudge("membership")
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pollLifecycle):
-		}
-	}
-}
-
-// heartbeat keeps the launch hook open while it is: three beats a time-out,
-// so that one may be lost.
-func (a *Agent) heartbeat(ctx context.Context, id model.Identity, heart <-chan model.Membership) {
-	var m model.Membership
-	var next time.Time // zero while the hook is not known to be open: how long it has been already nobody knows, so the first beat is sent at once
-	for {
-		var beat <-chan time.Time
-		if m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" {
-			beat = time.After(time.Until(next))
-		} else {
-			next = time.Time{}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case m = <-heart:
-			a.post(ctx, func(w *world) { a.problem(w, "heartbeat", nil) })
-		case <-beat:
-			limit, cancel := context.WithTimeout(ctx, min(write, period(m)/2))
-			err := a.Group.Heartbeat(limit, m, id.InstanceID)
-			cancel()
-			next = time.Now().Add(period(m))
-			a.post(ctx, func(w *world) { a.problem(w, "heartbeat", err) })
-			if err != nil {
-				a.nudge("membership") // the hook may be over
-			}
-		}
-	}
-}
-
-// period is the time between two heartbeats.
-func period(m model.Membership) time.Duration {
-	return max(hookPeriod(m.HookTimeout)/3, 100*time.Millisecond)
 }

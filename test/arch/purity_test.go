@@ -13,7 +13,10 @@ import (
 // no I/O, so that the daemon, a dry run and a simulator can run the very same
 // code. A directory stands for all its files.
 func pure() []string {
-	return []string{"agent/plan.go", "agent/memory.go", "agent/desired.go", "agent/step.go", "agent/observed.go", "internal/model"}
+	return []string{
+		"agent/plan.go", "agent/plan_retire.go", "agent/plan_launch.go", "agent/memory.go", "agent/retry.go",
+		"agent/desired.go", "agent/step.go", "agent/observed.go", "internal/model",
+	}
 }
 
 // harmless are the standard packages that pure code may import, those that can
