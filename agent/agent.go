@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"sync"
 	"time"
@@ -198,6 +199,22 @@ func (a *Agent) post(ctx context.Context, update func(*world)) {
 	select {
 	case a.updates <- update:
 	case <-ctx.Done():
+	}
+}
+
+// tell is post that returns when the change is made. Its error says that the agent's loop did not come to it before ctx
+// ended; the change may be made yet.
+func (a *Agent) tell(ctx context.Context, update func(*world)) error {
+	made := make(chan struct{})
+	a.post(ctx, func(w *world) {
+		defer close(made)
+		update(w)
+	})
+	select {
+	case <-made:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the agent's loop did not answer: %w", context.Cause(ctx))
 	}
 }
 

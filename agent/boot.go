@@ -59,6 +59,13 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 			w.observed.Membership.Lifecycle = model.LifecyclePendingProceed
 			a.nudge("membership")
 		}}
+	case CompleteTermination:
+		ctx, cancel := context.WithTimeout(ctx, write)
+		defer cancel()
+		return result{Outcome{Err: a.Group.Complete(ctx, on.membership, on.id.InstanceID, model.HookContinue)}, func(w *world) {
+			w.observed.Membership.Lifecycle = model.LifecycleTerminatingProceed
+			a.nudge("membership")
+		}}
 	case Label:
 		ctx, cancel := context.WithTimeout(ctx, write)
 		defer cancel()

@@ -93,7 +93,14 @@ func (w *machine) effect(step Step) Outcome {
 	case Promote:
 		w.served = true
 	case CompleteHook:
-		w.o.Membership.Lifecycle = model.LifecycleInService
+		if w.m.Leaving == Stays {
+			w.o.Membership.Lifecycle = model.LifecycleInService
+		}
+	case CompleteTermination:
+		if !gone(w.o, w.d.Rules) {
+			w.Fatalf("%s, with %+v running and %+v registered", step, w.o.Units, w.o.Targets)
+		}
+		w.o.Membership.Lifecycle = model.LifecycleTerminatingProceed
 	case Label:
 		w.d.Stable = s.Release
 	case Deregister:
@@ -133,16 +140,40 @@ func (w *machine) round() {
 	if w.trouble("somebody deregisters by hand") {
 		clear(w.o.Targets)
 	}
+	if w.trouble("an operator drains the instance") {
+		w.m.DrainSince = w.now
+	}
+	if w.trouble("an operator undrains the instance") {
+		w.m.DrainSince = time.Time{}
+	}
 	w.m = w.m.Seen(w.d, w.o, w.now)
 	steps := Plan(w.o, w.d, w.m, w.now)
 	w.oneServes(steps)
+	w.nothingNew(steps)
 	if len(steps) > 0 {
 		w.take(steps[rapid.IntRange(0, len(steps)-1).Draw(w.T, "step")])
 	}
 }
 
+// nothingNew holds that an instance that leaves only lets go.
+func (w *machine) nothingNew(steps []Step) {
+	if w.m.Leaving == Stays {
+		return
+	}
+	for _, step := range steps {
+		switch step.(type) {
+		case Deregister, Drain, Stop, CompleteHook, CompleteTermination, Label:
+		default:
+			w.Fatalf("%s, although the instance leaves (%s)", step, w.m.Leaving)
+		}
+	}
+}
+
 // oneServes holds that a plan never takes the last healthy target away while its process is fine.
 func (w *machine) oneServes(steps []Step) {
+	if w.m.Leaving != Stays {
+		return
+	}
 	for _, step := range steps {
 		s, ok := step.(Deregister)
 		if !ok || !w.o.Targets[s.Port].Healthy {
@@ -180,6 +211,7 @@ func TestWhateverHappenedItConverges(t *testing.T) {
 			w.round()
 		}
 		w.calm = true
+		w.m.DrainSince = time.Time{}
 		// A last good release, so that there is something to converge to.
 		w.d.Newest = model.Release{Number: w.d.Newest.Number + 1, Ref: "main"}
 		for range 600 {
@@ -206,6 +238,48 @@ func TestWhateverHappenedItConverges(t *testing.T) {
 		}
 		if w.o.hookOpen() {
 			t.Fatal("the launch hook is still open")
+		}
+	})
+}
+
+// And whatever happened, an instance that leaves ends with nothing registered and nothing running, and its group is told.
+func TestWhateverHappenedItLeaves(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		o, d, m := scenery(newest(one))
+		m.InstanceID, m.BootID = "i-1", "0"
+		o.Membership = model.Membership{Group: "g", Lifecycle: model.LifecycleInService, LaunchHook: "h", HookTimeout: 300, TerminateHook: "t", TerminateTimeout: 300}
+		w := &machine{T: t, o: o, d: d, m: m, now: noon, broken: map[int64]bool{}}
+		for range rapid.IntRange(0, 150).Draw(t, "rounds of trouble") {
+			w.round()
+		}
+		ends := rapid.Bool().Draw(t, "for good")
+		if ends {
+			w.o.TargetLifecycle = model.LifecycleTerminated
+		} else {
+			w.m.DrainSince = w.now
+		}
+		for range rapid.IntRange(0, 50).Draw(t, "rounds of trouble on the way out") {
+			w.round()
+			if ends {
+				w.o.Membership.Lifecycle = model.LifecycleTerminatingWait // Auto Scaling comes to it
+			}
+		}
+		w.calm = true
+		if ends {
+			w.o.Membership.Lifecycle = model.LifecycleTerminatingWait
+			w.m.Departed = false
+		} else {
+			w.m.DrainSince = w.now
+		}
+		for range 100 {
+			w.round()
+		}
+		if !gone(w.o, w.d.Rules) || w.m.Serving {
+			t.Fatalf("left are %+v, targets %+v, memory %+v", w.o.Units, w.o.Targets, w.m)
+		}
+		if ends && w.o.Membership.Lifecycle != model.LifecycleTerminatingProceed {
+			t.Fatalf("the group was not told: %s", w.o.Membership.Lifecycle)
 		}
 	})
 }

@@ -14,7 +14,9 @@ type Desired struct {
 	// Newest is the newest release that is wanted; Stable is the one a fresh instance boots. Zero for none.
 	Newest model.Release
 	Stable model.Release
-	Rules  Rules
+	// ShutDown says that the machine goes down.
+	ShutDown bool
+	Rules    Rules
 }
 
 // Rules are what the configuration says of how this instance serves.

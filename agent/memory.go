@@ -46,6 +46,13 @@ type Memory struct {
 	Crashes map[string]Retry `json:"crashes,omitempty"`
 	// HookSince is when the launch hook was first seen open on this boot; zero when it was not.
 	HookSince time.Time `json:"hook_since,omitzero"`
+	// DrainSince is when an operator took this instance out of service; zero while none has. It outlives a boot.
+	DrainSince time.Time `json:"drain_since,omitzero"`
+	// Leaving is why the instance lets go of what it has, since LeavingSince; Stays while it does not.
+	Leaving      Leaving   `json:"leaving,omitempty"`
+	LeavingSince time.Time `json:"leaving_since,omitzero"`
+	// Departed says that the hook of the instance's end was completed.
+	Departed bool `json:"departed,omitempty"`
 	// Replaced says that the group was asked to replace this instance.
 	Replaced bool `json:"replaced,omitempty"`
 }
@@ -85,19 +92,22 @@ func (m Memory) On(id model.Identity, parameter string) Memory {
 		m.Left = left(m.Left, m.Ports)
 		m.Port, m.Serving, m.Ports, m.Retries, m.Crashes = 0, false, nil, nil, nil
 		m.HookSince, m.Replaced = time.Time{}, false
+		m.Leaving, m.LeavingSince, m.Departed = Stays, time.Time{}, false
 	}
 	m.Schema = MemorySchema
 	return m
 }
 
-// Seen notes what the parameter says, whether the launch hook is open, and what is left from before this boot.
+// Seen notes what the parameter says, whether the launch hook is open, whether the instance leaves, and what is left
+// from before this boot.
 func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
 	m.Highest = max(m.Highest, d.Newest.Number)
 	if o.hookOpen() && m.HookSince.IsZero() {
 		m.HookSince = now
 	}
+	m = m.leaves(d, o, now)
 	if o.TargetsKnown {
-		m = m.leave(func(port int) bool { return !o.Targets[port].Registered })
+		m = m.forgetLeft(func(port int) bool { return !o.Targets[port].Registered })
 	}
 	return m
 }
@@ -131,7 +141,7 @@ func (m Memory) Before(step Step) Memory {
 		}
 	case Register:
 		m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
-		m = m.leave(func(port int) bool { return port == s.Port })
+		m = m.forgetLeft(func(port int) bool { return port == s.Port })
 	case Promote: // where there is no balancer, nothing was registered
 		if _, ok := m.Ports[s.Port]; !ok {
 			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
@@ -170,7 +180,7 @@ func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 		use := m.Ports[s.Port]
 		use.Release, use.Deregistered = s.Release, now
 		m.Ports = with(m.Ports, s.Port, use)
-		m = m.leave(func(port int) bool { return port == s.Port })
+		m = m.forgetLeft(func(port int) bool { return port == s.Port })
 		if s.Cause == Unhealthy {
 			m = m.condemn(s.Port, s.Release, s.Cause, now)
 		}
@@ -182,13 +192,15 @@ func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 		if s.Port != 0 {
 			m.Ports = without(m.Ports, s.Port)
 			if m.Port == s.Port {
-				m.Port = 0
+				m.Port, m.Serving = 0, m.Serving && m.Leaving == Stays
 			}
 		}
 	case Replace:
 		m.Replaced = true
 	case CompleteHook:
 		m.HookSince = time.Time{}
+	case CompleteTermination:
+		m.Departed = true
 	}
 	return m
 }
@@ -237,8 +249,8 @@ func left(before []int, used map[int]PortUse) []int {
 	return slices.Compact(all)
 }
 
-// leave forgets ports that were left from before this boot.
-func (m Memory) leave(gone func(port int) bool) Memory {
+// forgetLeft forgets ports that were left from before this boot.
+func (m Memory) forgetLeft(gone func(port int) bool) Memory {
 	if slices.ContainsFunc(m.Left, gone) {
 		m.Left = slices.DeleteFunc(slices.Clone(m.Left), gone)
 	}
@@ -252,41 +264,4 @@ type Outcome struct {
 	Revision string
 	// Ended is how the process ended that Start started again, in words; "" where there was none.
 	Ended string
-}
-
-// with and without copy the map: a Memory that was handed out never changes.
-func with[K comparable, V any](m map[K]V, k K, v V) map[K]V {
-	c := make(map[K]V, len(m)+1)
-	maps.Copy(c, m)
-	c[k] = v
-	return c
-}
-
-func without[K comparable, V any](m map[K]V, k K) map[K]V {
-	if _, ok := m[k]; !ok {
-		return m
-	}
-	c := maps.Clone(m)
-	delete(c, k)
-	return c
-}
-
-func lowest(m map[int64]string) int64 {
-	var low int64
-	for n := range m {
-		if low == 0 || n < low {
-			low = n
-		}
-	}
-	return low
-}
-
-func oldest(m map[string]Failure) string {
-	var old string
-	for revision, f := range m {
-		if o := m[old]; old == "" || f.At.Before(o.At) || f.At.Equal(o.At) && revision < old {
-			old = revision
-		}
-	}
-	return old
 }

@@ -19,7 +19,7 @@ func (a *Agent) observe(life context.Context, w *world) {
 	units, err := a.Runner.List(ctx)
 	a.problem(w, "units", err)
 	if err == nil {
-		w.observed.Units = units
+		w.observed.Units, w.observed.UnitsKnown = units, true
 		forgetIncarnations(w)
 	}
 	// Ports matter only where something is to be started, and the kernel's table of sockets can be long.

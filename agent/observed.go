@@ -16,9 +16,13 @@ const web = "web"
 // Observed is what is: on this machine, in the balancer, in the group.
 type Observed struct {
 	Membership model.Membership
+	// TargetLifecycle is the state that Auto Scaling is moving the instance to, as IMDS says.
+	TargetLifecycle model.Lifecycle
 	// Prepared are the complete releases on disk, by number.
 	Prepared map[int64]deploy.Prepared
-	Units    []unit.Status
+	// Units are the app's processes; UnitsKnown says that they were listed since the agent started.
+	Units      []unit.Status
+	UnitsKnown bool
 	// Targets are this instance's targets, by port; TargetsKnown says that they were read since the agent started.
 	Targets      map[int]Target
 	TargetsKnown bool

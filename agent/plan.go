@@ -18,15 +18,21 @@ import (
 // It is the sentence of an instance's life, read for each release that should
 // run here: prepare it, start it, wait until it is healthy, register it, wait
 // until the balancer says so too, let it be the one in service. Whatever then
-// should not be there any more is deregistered, drained and stopped.
+// should not be there any more is deregistered, drained and stopped; on an instance that leaves, that is everything.
 func Plan(o Observed, d Desired, m Memory, now time.Time) []Step {
 	p := &plan{Observed: o, Desired: d, Memory: m, now: now, goal: goal(d, m)}
-	p.advance(m.InService)
-	if p.goal.Number != m.InService.Number {
-		p.advance(p.goal)
+	if m.Leaving == Stays {
+		p.advance(m.InService)
+		if p.goal.Number != m.InService.Number {
+			p.advance(p.goal)
+		}
 	}
 	p.retire()
-	p.finishLaunch()
+	if m.Leaving == Stays {
+		p.finishLaunch()
+	} else {
+		p.sayFarewell()
+	}
 	p.label()
 	return p.steps
 }
@@ -231,6 +237,9 @@ func (p *plan) olderRuns(rel model.Release, process string) bool {
 // portless says why the goal can't be started although it is prepared: every
 // port of the range is taken. It is nil where that is not so.
 func portless(o Observed, d Desired, m Memory) error {
+	if m.Leaving != Stays {
+		return nil
+	}
 	p := &plan{Observed: o, Desired: d, Memory: m, goal: goal(d, m)}
 	prepared, ok := p.Prepared[p.goal.Number]
 	if !ok {

@@ -29,7 +29,7 @@ func (p *plan) retire() {
 // belongs says whether a unit should be here. Until the parameter has been
 // read nothing new is taken away: what runs may be what is wanted.
 func (p *plan) belongs(u unit.Status) bool {
-	if u.Port != 0 && p.Ports[u.Port].Condemned != "" {
+	if p.Leaving != Stays || u.Port != 0 && p.Ports[u.Port].Condemned != "" {
 		return false
 	}
 	if isThe(u.Release, p.InService) || isThe(u.Release, p.goal) {
@@ -43,6 +43,8 @@ func (p *plan) belongs(u unit.Status) bool {
 func (p *plan) retireUnit(u unit.Status) {
 	use, used := p.Ports[u.Port]
 	switch {
+	case u.Port == 0 && p.Leaving != Stays && p.hasWeb():
+		// What still answers requests may count on it.
 	case u.Port == 0:
 		p.do(Stop{Release: u.Release, Unit: u.Name})
 	case p.Rules.Balanced && !p.TargetsKnown && u.State == unit.Running:
@@ -58,6 +60,8 @@ func (p *plan) retireUnit(u unit.Status) {
 
 func (p *plan) cause(u unit.Status, use PortUse) string {
 	switch {
+	case p.Leaving != Stays:
+		return "this instance leaves service"
 	case use.Condemned != "":
 		return "its process is to be replaced"
 	case p.failed(u.Release):

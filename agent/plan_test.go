@@ -32,7 +32,7 @@ func rel(n int64) model.Release {
 type is func(*Observed, *Desired, *Memory)
 
 func scenery(options ...is) (Observed, Desired, Memory) {
-	o := Observed{Prepared: map[int64]deploy.Prepared{}, Targets: map[int]Target{}, TargetsKnown: true, Listening: map[int]bool{}, Passed: map[Incarnation]bool{}}
+	o := Observed{Prepared: map[int64]deploy.Prepared{}, Targets: map[int]Target{}, TargetsKnown: true, UnitsKnown: true, Listening: map[int]bool{}, Passed: map[Incarnation]bool{}}
 	d := Desired{Known: true, Rules: rules}
 	m := Memory{Schema: MemorySchema, Ports: map[int]PortUse{}, Failed: map[string]Failure{}, Retries: map[string]Retry{}, Resolved: map[int64]string{}, Crashes: map[string]Retry{}}
 	for _, option := range options {
@@ -135,6 +135,18 @@ func retry(step Step, wait time.Duration) is {
 	return func(_ *Observed, _ *Desired, m *Memory) {
 		m.Retries[step.String()] = Retry{Count: 2, NotBefore: noon.Add(wait)}
 	}
+}
+
+func leaves(why Leaving, since time.Duration) is {
+	return func(_ *Observed, _ *Desired, m *Memory) { m.Leaving, m.LeavingSince = why, noon.Add(-since) }
+}
+func lifecycle(state model.Lifecycle) is {
+	return func(o *Observed, _ *Desired, _ *Memory) {
+		o.Membership = model.Membership{Group: "g", Lifecycle: state, LaunchHook: "h", HookTimeout: 300, TerminateHook: "t", TerminateTimeout: 300}
+	}
+}
+func unhooked() is {
+	return func(o *Observed, _ *Desired, _ *Memory) { o.Membership.TerminateHook = "" }
 }
 
 var initialTarget = Target{Registered: true, Everywhere: true}
@@ -251,6 +263,38 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"a failed boot holds its ABANDON back", []is{hook(300), newest(one), bad(one, noon.Add(-time.Minute))}, nil},
 		{"then gives the instance up", []is{hook(300), newest(one), bad(one, noon.Add(-5*time.Minute))}, []Step{CompleteHook{model.HookAbandon}}},
 		{"unless a better release came", []is{hook(300), newest(two), bad(one, noon.Add(-5*time.Minute))}, []Step{Prepare{two}}},
+
+		// The way out: an operator's drain, the end of the instance, the machine's shutdown.
+		{"what serves is deregistered", settled(leaves(Drained, 0)), []Step{Deregister{one, 8080, "this instance leaves service"}}},
+		{"also while the parameter can't be read", settled(leaves(Drained, 0), unread()), []Step{Deregister{one, 8080, "this instance leaves service"}}},
+		{"not before it is known what is registered", settled(leaves(Drained, 0), balancerUnread()), nil},
+		{"then drained", settled(leaves(Drained, 0), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
+		{"then stopped", settled(leaves(Drained, 0), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon, Drained: true})), []Step{Stop{one, w1, 8080}}},
+		{"and its workers after it", []is{newest(one), served(one), worker(one), leaves(Drained, 0)}, []Step{Stop{one, UnitName("shop", 1, "worker"), 0}}},
+		{"then nothing is left to do", []is{newest(one), served(one), prepared(one), leaves(Drained, 0)}, nil},
+		{"a release on its way is stopped at once", settled(leaves(ShuttingDown, 0), newest(two), prepared(two), runs(two, 8081)), []Step{Deregister{one, 8080, "this instance leaves service"}, Stop{two, w2, 8081}}},
+		{"without a balancer it is drained as well", []is{unbalanced(), newest(one), inService(one, 8080), runs(one, 8080), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon}), leaves(Drained, 0)}, []Step{Drain{one, 8080}}},
+		{"nothing new is fetched", settled(leaves(Drained, 0), newest(two), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
+		{"what crashes is not started again", []is{newest(one), inService(one, 8080), exited(one, 8080), leaves(Terminating, 0)}, []Step{Deregister{one, 8080, "this instance leaves service"}}},
+		{"but taken away", []is{newest(one), inService(one, 8080), exited(one, 8080), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon}), leaves(Terminating, 0)}, []Step{Stop{one, w1, 8080}}},
+		{"no replacement is asked for", []is{newest(one), served(one), grouped(), crashed(beyondHelp, 0), leaves(Drained, 0)}, nil},
+		{"undrained, what still runs is registered again", settled(target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Register{one, 8080}}},
+		{"undrained, what is wanted by now is started", []is{newest(two), stable(two), served(one), prepared(one, two)}, []Step{Start{one, web, 8080}, Start{two, web, 8081}}},
+
+		// The termination hook.
+		{"it stays open while there is something to drain", settled(leaves(Terminating, 0), lifecycle(model.LifecycleTerminatingWait), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
+		{"it is completed when nothing is left", []is{newest(one), served(one), leaves(Terminating, 0), lifecycle(model.LifecycleTerminatingWait)}, []Step{CompleteTermination{}}},
+		{"not before that is known", []is{newest(one), served(one), leaves(Terminating, 0), lifecycle(model.LifecycleTerminatingWait), balancerUnread()}, nil},
+		{"not while a target is left", []is{newest(one), served(one), leaves(Terminating, 0), lifecycle(model.LifecycleTerminatingWait), target(8081, initialTarget)}, []Step{Deregister{model.Release{}, 8081, "no process of this boot stands behind it"}}},
+		{"once", []is{newest(one), leaves(Terminating, 0), lifecycle(model.LifecycleTerminatingWait), func(_ *Observed, _ *Desired, m *Memory) { m.Departed = true }}, nil},
+		{"not before it is open", []is{newest(one), leaves(Terminating, 0), lifecycle(model.LifecycleTerminating)}, nil},
+		{"where there is none there is nothing to complete", []is{newest(one), leaves(Terminating, 0), lifecycle(model.LifecycleTerminatingWait), unhooked()}, nil},
+		{"what can't be drained does not hold the instance for days", []is{newest(one), leaves(Terminating, 2*time.Hour), lifecycle(model.LifecycleTerminatingWait), balancerUnread()}, []Step{CompleteTermination{}}},
+		{"a drain does not complete it", []is{newest(one), leaves(Drained, 0), lifecycle(model.LifecycleTerminatingWait)}, nil},
+		{"an instance that is terminated while it launches gives the launch up", []is{newest(one), leaves(Terminating, 0), lifecycle(model.LifecyclePendingWait)}, []Step{CompleteHook{model.HookAbandon}}},
+		{"one that is drained while it launches holds the launch", []is{newest(one), leaves(Drained, 0), lifecycle(model.LifecyclePendingWait)}, nil},
+		{"for as long as it can", []is{newest(one), leaves(Drained, 0), hook(1), func(_ *Observed, _ *Desired, m *Memory) { m.HookSince = noon.Add(-99 * time.Second) }}, []Step{CompleteHook{model.HookAbandon}}},
+
 		{"near the hook's own limit it is given up", []is{hook(1), func(_ *Observed, _ *Desired, m *Memory) { m.HookSince = noon.Add(-99 * time.Second) }}, []Step{CompleteHook{model.HookAbandon}}},
 	}
 	for _, c := range cases {

@@ -19,6 +19,9 @@ type Status struct {
 	Group model.Membership `json:"group"`
 	// State is this instance's deployment in one word: see Deployment.
 	State string `json:"state"`
+	// Leaving is why the instance is draining or drained: "drain" (an operator's), "termination", "shutdown"; "" while it stays.
+	Leaving      Leaving   `json:"leaving,omitempty"`
+	LeavingSince time.Time `json:"leaving_since,omitzero"`
 	// InService is what serves here, on Port; zero while nothing does.
 	InService model.Release `json:"in_service,omitzero"`
 	Port      int           `json:"port,omitempty"`
@@ -57,6 +60,7 @@ func (a *Agent) publish(w *world, now time.Time) {
 	m := w.memory
 	s := Status{
 		App: a.Rules.App, Env: a.Env, Identity: w.id, Group: w.observed.Membership,
+		Leaving: m.Leaving, LeavingSince: m.LeavingSince,
 		Newest: m.resolved(w.desired.Newest), Stable: m.resolved(w.desired.Stable),
 		Doing: []Doing{}, Problems: map[string]string{}, Failed: []Failure{},
 		Started: a.started, At: now,
@@ -64,7 +68,7 @@ func (a *Agent) publish(w *world, now time.Time) {
 	if m.Serving && m.Port != 0 { // else it is out of service, and on its way back
 		s.InService, s.Port = m.InService, m.Port
 	}
-	if g := goal(w.desired, m); !g.IsZero() && g.Number != s.InService.Number {
+	if g := goal(w.desired, m); !g.IsZero() && g.Number != s.InService.Number && m.Leaving == Stays {
 		s.Deploying = g
 	}
 	for step, act := range w.doing {
@@ -89,8 +93,14 @@ func (a *Agent) publish(w *world, now time.Time) {
 
 // deployment is the state of the release that is on its way, or of the one in
 // service: pending, fetching, starting, checking, registering, in_service,
-// reverted, failed.
+// reverted, failed; draining and drained of an instance that leaves.
 func deployment(s Status, w *world) string {
+	if s.Leaving != Stays {
+		if gone(w.observed, w.desired.Rules) {
+			return "drained"
+		}
+		return "draining"
+	}
 	if !s.Deploying.IsZero() {
 		for step := range w.doing {
 			if step.For().Number != s.Deploying.Number {

@@ -86,9 +86,7 @@ func (a *Agent) watchRelease(ctx context.Context) (time.Duration, error) {
 		problem = err
 	}
 	var pause time.Duration
-	answered := make(chan struct{})
-	a.post(ctx, func(w *world) {
-		defer close(answered)
+	err = a.tell(ctx, func(w *world) {
 		pause = a.share(w.observed.Membership, pollRelease)
 		if number := published.Newest.Number; number != 0 && number < w.memory.Highest {
 			newest = w.desired.Newest // one such read may be stale, a third is not
@@ -107,10 +105,8 @@ func (a *Agent) watchRelease(ctx context.Context) (time.Duration, error) {
 		}
 		a.problem(w, "intent", problem)
 	})
-	select {
-	case <-answered:
-	case <-ctx.Done():
-		return pollRelease, nil
+	if err != nil {
+		return 0, err
 	}
 	return pause, nil
 }
@@ -138,20 +134,15 @@ func (a *Agent) release(v model.Version) (model.Release, error) {
 func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, write)
 	defer cancel()
-	type view struct {
+	var v struct {
 		ports  []int
 		groups []model.TargetGroup
 		pause  time.Duration
 	}
-	asked := make(chan view, 1)
-	a.post(ctx, func(w *world) {
-		asked <- view{ports: a.ports(w), groups: w.groups, pause: a.share(w.observed.Membership, pollTargets)}
-	})
-	var v view
-	select {
-	case v = <-asked:
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+	if err := a.tell(ctx, func(w *world) {
+		v.ports, v.groups, v.pause = a.ports(w), w.groups, a.share(w.observed.Membership, pollTargets)
+	}); err != nil {
+		return 0, err
 	}
 	if v.groups == nil {
 		groups, err := a.Balancer.Groups(ctx)

@@ -38,7 +38,8 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 		end(&TerminalError{err})
 		return 0, err
 	}
-	a.post(ctx, func(w *world) {
+	pause := pollMembership
+	err = a.tell(ctx, func(w *world) {
 		if w.observed.Membership.Lifecycle != m.Lifecycle {
 			a.Log.Info("lifecycle", zap.String("group", m.Group), zap.String("state", string(m.Lifecycle)))
 		}
@@ -48,12 +49,34 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 			missing = fmt.Errorf("the Auto Scaling group %s has no launch lifecycle hook: it takes an instance that still boots for one that serves; create it with one (autoscaling:EC2_INSTANCE_LAUNCHING, default result ABANDON)", m.Group)
 		}
 		a.problem(w, "hook", missing)
+		a.problem(w, "termination hook", a.unhooked(m))
 		a.problem(w, "mode", mismatch) // what serves goes on serving: an agent less would mend nothing
+		if inTransition(w.observed) {
+			pause = pollLifecycle
+		}
 	})
-	if strings.HasPrefix(string(m.Lifecycle), "Pending") && m.Lifecycle != model.LifecyclePendingWait {
-		return pollLifecycle, nil
+	if err != nil {
+		return 0, err
 	}
-	return pollMembership, nil
+	return pause, nil
+}
+
+// inTransition says whether Auto Scaling is about to move the instance on by itself.
+func inTransition(o Observed) bool {
+	switch state := o.Membership.Lifecycle; state {
+	case model.LifecyclePendingWait, model.LifecycleTerminatingWait: // it waits for us
+		return false
+	default:
+		return strings.HasPrefix(string(state), "Pending") || o.terminating() && state != model.LifecycleNone
+	}
+}
+
+// unhooked says that the group gives an instance that it ends no time.
+func (a *Agent) unhooked(m model.Membership) error {
+	if m.Group == "" || m.TerminateHook != "" || a.Balancer == nil {
+		return nil
+	}
+	return fmt.Errorf("the Auto Scaling group %s has no termination lifecycle hook: an instance that it ends has only the machine's shutdown to drain in; give it one (autoscaling:EC2_INSTANCE_TERMINATING, default result CONTINUE)", m.Group)
 }
 
 // mismatch refuses a balancer.mode that is not the one in force.
@@ -66,12 +89,14 @@ func (a *Agent) mismatch(m model.Membership) error {
 }
 
 // watchLifecycle looks at IMDS for a change of the target state, and has
-// Auto Scaling asked for the current one then: once a transition.
+// Auto Scaling asked for the current one then: once a transition. That the instance is to end it takes from IMDS itself,
+// which needs no permission.
 func (a *Agent) watchLifecycle(ctx context.Context) {
 	var last model.Lifecycle
 	for first := true; ; first = false {
 		if state, err := a.Metadata.TargetLifecycle(ctx); err == nil && state != last {
 			last = state
+			a.post(ctx, func(w *world) { w.observed.TargetLifecycle = state })
 			if !first {
 				a.nudge("membership")
 			}
@@ -84,14 +109,14 @@ func (a *Agent) watchLifecycle(ctx context.Context) {
 	}
 }
 
-// heartbeat keeps the launch hook open while it is: three beats a time-out,
+// heartbeat keeps the hook that the instance waits for open while it is: three beats a time-out,
 // so that one may be lost.
 func (a *Agent) heartbeat(ctx context.Context, id model.Identity, heart <-chan model.Membership) {
 	var m model.Membership
 	var next time.Time // zero while the hook is not known to be open: how long it has been already nobody knows, so the first beat is sent at once
 	for {
 		var beat <-chan time.Time
-		if m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" {
+		if waits(m) {
 			beat = time.After(time.Until(next))
 		} else {
 			next = time.Time{}
@@ -114,7 +139,17 @@ func (a *Agent) heartbeat(ctx context.Context, id model.Identity, heart <-chan m
 	}
 }
 
+// waits says whether Auto Scaling waits for this instance to complete a hook.
+func waits(m model.Membership) bool {
+	return m.Lifecycle == model.LifecyclePendingWait && m.LaunchHook != "" ||
+		m.Lifecycle == model.LifecycleTerminatingWait && m.TerminateHook != ""
+}
+
 // period is the time between two heartbeats.
 func period(m model.Membership) time.Duration {
-	return max(hookPeriod(m.HookTimeout)/3, 100*time.Millisecond)
+	timeout := m.HookTimeout
+	if m.Lifecycle == model.LifecycleTerminatingWait {
+		timeout = m.TerminateTimeout
+	}
+	return max(hookPeriod(timeout)/3, 100*time.Millisecond)
 }

@@ -46,7 +46,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		runCommand(), tryCommand(), statusCommand(), timelineCommand(), validateCommand(), versionCommand(), probeCommand(),
+		runCommand(), tryCommand(), statusCommand(), timelineCommand(), drainCommand(), undrainCommand(), validateCommand(), versionCommand(),
+		probeCommand(),
 	)
 	err := root.ExecuteContext(ctx)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -14,6 +15,7 @@ import (
 	"github.com/bootagent/bootagent/agent"
 	"github.com/bootagent/bootagent/internal/config"
 	"github.com/bootagent/bootagent/internal/local"
+	"github.com/bootagent/bootagent/internal/systemd"
 )
 
 func runCommand() *cobra.Command {
@@ -74,34 +76,65 @@ func runAgent(ctx context.Context, conf config.Config) error {
 		}
 	}()
 
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.units.wait(ctx) })
+	// The agent lives on a little when it is told to stop: where the machine goes down it drains first.
+	group, life := errgroup.WithContext(context.WithoutCancel(ctx))
+	group.Go(func() error { return d.units.wait(life) })
 	if d.role != nil {
-		group.Go(func() error { return d.role.Run(ctx) })
+		group.Go(func() error { return d.role.Run(life) })
 		group.Go(func() error {
-			if err := d.role.Prove(ctx); err != nil && ctx.Err() == nil { // which an app that serves must not die of
+			if err := d.role.Prove(life); err != nil && life.Err() == nil { // which an app that serves must not die of
 				log.Error("the app gets no credentials for now", zap.Error(err))
 			}
 			return nil
 		})
 	}
-	group.Go(func() error { return local.Serve(ctx, dirs.Socket(), func() any { return d.agent.Status() }) })
-	group.Go(func() error { return announce(ctx, d.agent.Status, log) })
 	group.Go(func() error {
-		err := d.agent.Run(ctx)
-		if err == nil {
-			err = errEnded // so that the socket ends with the agent
+		return local.Serve(life, dirs.Socket(), func() any { return d.agent.Status() },
+			map[string]local.Verb{"drain": d.agent.Drain, "undrain": d.agent.Undrain})
+	})
+	group.Go(func() error { return announce(life, d.agent.Status, log) })
+	group.Go(func() error { return d.agent.Run(life) })
+	group.Go(func() error {
+		select {
+		case <-life.Done():
+			return nil
+		case <-ctx.Done():
 		}
-		return err
+		depart(life, d.agent, log)
+		return errEnded // so that the others end
 	})
 	if err := group.Wait(); !errors.Is(err, errEnded) {
 		return err
 	}
-	log.Info("bootagent stops; the app goes on")
 	return nil
 }
 
 var errEnded = errors.New("the agent was told to stop")
+
+// shutdownPatience is how long a drain may hold up the machine's shutdown: less than TimeoutStopSec=5min in
+// bootagent.service, so that the agent ends by itself.
+const shutdownPatience = 4*time.Minute + 30*time.Second
+
+// depart does what is to be done when systemd stops the agent: nothing when it is only the agent that ends, and a drain when
+// the machine goes down.
+func depart(ctx context.Context, a *agent.Agent, log *zap.Logger) {
+	down, err := systemd.ShuttingDown(ctx)
+	if err != nil {
+		log.Warn("it can't be seen whether the machine goes down, so nothing is drained", zap.Error(err))
+	}
+	if !down {
+		log.Info("bootagent stops; the app goes on")
+		return
+	}
+	log.Info("the machine goes down: this instance is taken out of service first", zap.Duration("at most", shutdownPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, shutdownPatience, fmt.Errorf("it took longer than %s", shutdownPatience))
+	defer cancel()
+	if err := a.Leave(ctx); err != nil {
+		log.Error("the machine goes down with requests in flight", zap.Error(err))
+		return
+	}
+	log.Info("drained; bootagent stops")
+}
 
 // terminal ends an agent whose configuration is wrong: the launch hook is
 // completed with ABANDON where that can be done, because waiting for its

@@ -93,6 +93,9 @@ func printStatus(out io.Writer, s agent.Status) {
 		line("group", "%s, %s", s.Group.Group, s.Group.Lifecycle)
 	}
 	line("state", "%s", strings.ReplaceAll(s.State, "_", " "))
+	if why := whyLeaving(s); why != "" {
+		line("leaving", "%s", why)
+	}
 	if s.InService.IsZero() {
 		line("in service", "nothing")
 	} else {

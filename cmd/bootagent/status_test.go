@@ -58,7 +58,7 @@ func serveStatus(t *testing.T, s agent.Status) string {
 	socket := filepath.Join(t.TempDir(), "agent.sock")
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- local.Serve(ctx, socket, func() any { return s }) }()
+	go func() { ended <- local.Serve(ctx, socket, func() any { return s }, nil) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

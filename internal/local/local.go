@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -17,10 +19,13 @@ import (
 // maxPath is Linux's limit: sun_path of 108 bytes, with a NUL at its end (unix(7)).
 const maxPath = 107
 
-// Serve answers GET /status on a unix socket at path with what status gives,
-// as JSON, until ctx ends. Only the agent's own user and group may ask. A
+// Verb is something that the agent can be told to do. It returns when the agent has taken note of it.
+type Verb func(context.Context) error
+
+// Serve answers on a unix socket at path until ctx ends: GET /status with what status gives, as JSON, and POST /<verb> by
+// doing it. Only root and the agent's own user may ask, and so command. A
 // socket that an earlier agent left is replaced; one that is answered is not.
-func Serve(ctx context.Context, path string, status func() any) error {
+func Serve(ctx context.Context, path string, status func() any, verbs map[string]Verb) error {
 	if err := clear(ctx, path); err != nil {
 		return err
 	}
@@ -31,15 +36,22 @@ func Serve(ctx context.Context, path string, status func() any) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", path, err)
 	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return errors.Join(fmt.Errorf("let only the agent's group ask on %s: %w", path, err), listener.Close())
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(fmt.Errorf("let only the agent's user ask on %s: %w", path, err), listener.Close())
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(rw).Encode(status()) // who asked may have gone
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	for name, do := range verbs {
+		mux.HandleFunc("POST /"+name, func(rw http.ResponseWriter, r *http.Request) {
+			if err := do(r.Context()); err != nil {
+				http.Error(rw, err.Error(), http.StatusInternalServerError)
+			}
+		})
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: patience}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -67,9 +79,45 @@ func clear(ctx context.Context, path string) error {
 	return os.Remove(path)
 }
 
+// patience is how long an answer may take; the agent gives up on its own loop before that.
+const patience = 20 * time.Second
+
 // Get asks the agent at path and decodes its answer into status.
 func Get(ctx context.Context, path string, status any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	return call(ctx, path, http.MethodGet, "status", func(answer *http.Response) error {
+		if answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("ask the agent on %s: it answered %s", path, answer.Status)
+		}
+		if err := json.NewDecoder(answer.Body).Decode(status); err != nil {
+			return fmt.Errorf("decode the answer of the agent on %s: %w", path, err)
+		}
+		return nil
+	})
+}
+
+// maxRefusal is how many bytes of the agent's reason are read.
+const maxRefusal = 4 << 10
+
+// Post tells the agent at path to do something. The error is the agent's own where it would not.
+func Post(ctx context.Context, path, verb string) error {
+	return call(ctx, path, http.MethodPost, verb, func(answer *http.Response) error {
+		switch answer.StatusCode {
+		case http.StatusOK:
+			return nil
+		case http.StatusNotFound, http.StatusMethodNotAllowed:
+			return fmt.Errorf("the agent that runs does not know %q: it is of another version, restart it (systemctl restart bootagent)", verb)
+		}
+		reason, err := io.ReadAll(io.LimitReader(answer.Body, maxRefusal))
+		if err != nil {
+			return fmt.Errorf("read why the agent on %s refuses to %s: %w", path, verb, err)
+		}
+		return fmt.Errorf("the agent refuses to %s: %s", verb, strings.TrimSpace(string(reason)))
+	})
+}
+
+// call makes one request of the agent at path.
+func call(ctx context.Context, path, method, name string, read func(*http.Response) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -78,7 +126,7 @@ func Get(ctx context.Context, path string, status any) error {
 			return dialer.DialContext(ctx, "unix", path)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/status", nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent/"+name, nil)
 	if err != nil {
 		return err
 	}
@@ -87,13 +135,7 @@ func Get(ctx context.Context, path string, status any) error {
 		return unanswered(path, err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the agent on %s: it answered %s", path, answer.Status)
-	}
-	if err := json.NewDecoder(answer.Body).Decode(status); err != nil {
-		return fmt.Errorf("decode the answer of the agent on %s: %w", path, err)
-	}
-	return nil
+	return read(answer)
 }
 
 // unanswered says why nobody answered, and what to do.
@@ -106,7 +148,7 @@ func unanswered(path string, err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no agent answers on %s: is bootagent running on this instance (systemctl status bootagent), and is this its --socket? (%w)", path, dial.Err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("only the agent's user and group may ask on %s: try sudo (%w)", path, dial.Err)
+		return fmt.Errorf("only root and the agent's user may ask on %s: try sudo (%w)", path, dial.Err)
 	}
 	return fmt.Errorf("ask the agent on %s: %w", path, dial.Err)
 }

@@ -101,6 +101,9 @@ type Membership struct {
 	LaunchHook string `json:"launch_hook,omitempty"`
 	// HookTimeout is the launch hook's heartbeat time-out in seconds.
 	HookTimeout int `json:"hook_timeout,omitempty"`
+	// TerminateHook and TerminateTimeout are the same of the group's termination lifecycle hook.
+	TerminateHook    string `json:"terminate_hook,omitempty"`
+	TerminateTimeout int    `json:"terminate_timeout,omitempty"`
 	// Desired is the group's desired capacity: how many others poll the same APIs.
 	Desired int `json:"desired,omitempty"`
 	// TargetGroups are the ARNs attached to the group itself; not empty means balancer.mode asg.

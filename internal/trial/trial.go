@@ -11,8 +11,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 	"github.com/bootagent/bootagent/internal/region/elbv2"
 	"github.com/bootagent/bootagent/internal/region/imds"
 	"github.com/bootagent/bootagent/internal/region/machine"
+	"github.com/bootagent/bootagent/internal/region/wire"
 )
 
 // A laptop's times, against an Application Load Balancer's: people wait.
@@ -39,6 +42,9 @@ const (
 	HealthInterval = time.Second
 	// Hook is the launch hook's heartbeat time-out: an hour on AWS by default.
 	Hook = 30 * time.Second
+	// LeaveHook is the termination hook's: an agent keeps it open for as long as it drains. A machine that has died keeps
+	// nothing open, and is gone when it passes.
+	LeaveHook = 10 * time.Second
 )
 
 // Options of a Trial.
@@ -170,8 +176,22 @@ func (t *Trial) serveApp() (err error) {
 func (t *Trial) Launch() error {
 	return t.Groups.CreateGroup(autoscaling.GroupConfig{
 		Name: GroupName, Min: 0, Max: max(10, 2*t.Options.Instances), Desired: t.Options.Instances,
-		Hooks: []autoscaling.Hook{{Name: "boot", Transition: autoscaling.Launching, Heartbeat: Hook, Default: model.HookAbandon}},
+		Hooks: []autoscaling.Hook{
+			{Name: "boot", Transition: autoscaling.Launching, Heartbeat: Hook, Default: model.HookAbandon},
+			{Name: "leave", Transition: autoscaling.Terminating, Heartbeat: LeaveHook, Default: model.HookContinue},
+		},
 	})
+}
+
+// Resize changes how many instances the fleet should have, as aws autoscaling set-desired-capacity does.
+func (t *Trial) Resize(ctx context.Context, instances int) error {
+	_, err := t.Groups.Serve(ctx, wire.Call{Service: autoscaling.Name, Operation: "SetDesiredCapacity", Form: url.Values{
+		"AutoScalingGroupName": {GroupName}, "DesiredCapacity": {strconv.Itoa(instances)},
+	}})
+	if err != nil {
+		return fmt.Errorf("resize the fleet: %w", err)
+	}
+	return nil
 }
 
 // URL is where the balancer serves the app.

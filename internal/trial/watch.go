@@ -16,6 +16,11 @@ func (i *Instance) Status(ctx context.Context) (agent.Status, bool) {
 	return s, local.Get(ctx, i.Socket, &s) == nil
 }
 
+// Tell tells an instance's agent to do something: "drain" or "undrain".
+func (i *Instance) Tell(ctx context.Context, verb string) error {
+	return local.Post(ctx, i.Socket, verb)
+}
+
 // Watch calls changed with every status of every instance in which a person
 // would see something new, until ctx ends.
 func (t *Trial) Watch(ctx context.Context, changed func(id string, s agent.Status)) {

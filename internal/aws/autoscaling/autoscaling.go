@@ -1,5 +1,5 @@
 // Package autoscaling asks for this instance's place in its Auto Scaling
-// group, keeps its launch hook open, and ends it.
+// group, keeps the lifecycle hook that it waits for open, and ends it.
 package autoscaling
 
 import (
@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	launching = "autoscaling:EC2_INSTANCE_LAUNCHING"
-	// ourHook is how a launch hook's name begins that is ours, where a group has several.
+	launching   = "autoscaling:EC2_INSTANCE_LAUNCHING"
+	terminating = "autoscaling:EC2_INSTANCE_TERMINATING"
+	// ourHook is how a hook's name begins that is ours, where a group has several for one transition.
 	ourHook = "bootagent"
 )
 
@@ -63,13 +64,18 @@ func (g *Group) Membership(ctx context.Context, instanceID string) (model.Member
 	group := groups.AutoScalingGroups[0]
 	m.Desired = int(aws.ToInt32(group.DesiredCapacity))
 	m.TargetGroups = attached(group)
-	hook, err := g.launchHook(ctx, m.Group)
+	hooks, err := session.Do(ctx, g.session, session.Call{Action: "autoscaling:DescribeLifecycleHooks", Resource: "group " + m.Group},
+		func(ctx context.Context) (*sdk.DescribeLifecycleHooksOutput, error) {
+			return g.client.DescribeLifecycleHooks(ctx, &sdk.DescribeLifecycleHooksInput{AutoScalingGroupName: &m.Group})
+		})
 	if err != nil {
 		return model.Membership{}, err
 	}
-	if hook != nil {
-		m.LaunchHook = aws.ToString(hook.LifecycleHookName)
-		m.HookTimeout = int(aws.ToInt32(hook.HeartbeatTimeout))
+	if m.LaunchHook, m.HookTimeout, err = ours(hooks.LifecycleHooks, launching, "launch hooks", m.Group); err != nil {
+		return model.Membership{}, err
+	}
+	if m.TerminateHook, m.TerminateTimeout, err = ours(hooks.LifecycleHooks, terminating, "termination hooks", m.Group); err != nil {
+		return model.Membership{}, err
 	}
 	return m, nil
 }
@@ -89,67 +95,71 @@ func attached(group types.AutoScalingGroup) []string {
 	return arns
 }
 
-// launchHook is the launch hook that is ours to complete: the only one, or of several the one whose name says so.
-func (g *Group) launchHook(ctx context.Context, group string) (*types.LifecycleHook, error) {
-	out, err := session.Do(ctx, g.session, session.Call{Action: "autoscaling:DescribeLifecycleHooks", Resource: "group " + group},
-		func(ctx context.Context) (*sdk.DescribeLifecycleHooksOutput, error) {
-			return g.client.DescribeLifecycleHooks(ctx, &sdk.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
-		})
-	if err != nil {
-		return nil, err
-	}
-	var all, ours []types.LifecycleHook
+// ours finds the hook of a transition that is ours to complete, and its heartbeat time-out in seconds: the only one, or of
+// several the one whose name says so; "" where there is none.
+func ours(hooks []types.LifecycleHook, transition, kind, group string) (name string, timeout int, err error) {
+	var all, named []types.LifecycleHook
 	var names []string
-	for _, hook := range out.LifecycleHooks {
-		if aws.ToString(hook.LifecycleTransition) != launching {
+	for _, hook := range hooks {
+		if aws.ToString(hook.LifecycleTransition) != transition {
 			continue
 		}
 		all = append(all, hook)
 		names = append(names, aws.ToString(hook.LifecycleHookName))
 		if strings.HasPrefix(aws.ToString(hook.LifecycleHookName), ourHook) {
-			ours = append(ours, hook)
+			named = append(named, hook)
 		}
 	}
 	switch {
 	case len(all) == 0:
-		return nil, nil
-	case len(all) == 1:
-		return &all[0], nil
-	case len(ours) == 1:
-		return &ours[0], nil
+		return "", 0, nil
+	case len(all) > 1 && len(named) == 1:
+		all = named
+	case len(all) > 1:
+		return "", 0, &session.Error{Kind: session.Configuration, Sentence: fmt.Sprintf(
+			"group %s has %d %s (%s): let the name of exactly one, the one that bootagent completes, begin with %q",
+			group, len(all), kind, strings.Join(names, ", "), ourHook)}
 	}
-	return nil, &session.Error{Kind: session.Configuration, Sentence: fmt.Sprintf(
-		"group %s has %d launch hooks (%s): let the name of exactly one, the one that bootagent completes, begin with %q",
-		group, len(all), strings.Join(names, ", "), ourHook)}
+	return aws.ToString(all[0].LifecycleHookName), int(aws.ToInt32(all[0].HeartbeatTimeout)), nil
 }
 
-// Heartbeat extends the launch hook's time-out by one period. A hook that is not open is model.ErrHookClosed; a group without one needs none.
+// awaited is the hook that the instance waits for: that of its end once Auto Scaling ends it, that of its launch before.
+func awaited(m model.Membership) string {
+	if m.Lifecycle == model.LifecycleTerminatingWait {
+		return m.TerminateHook
+	}
+	return m.LaunchHook
+}
+
+// Heartbeat extends the time-out of the hook that the instance waits for by one period. A hook that is not open is model.ErrHookClosed; a group without one needs none.
 func (g *Group) Heartbeat(ctx context.Context, m model.Membership, instanceID string) error {
-	if m.LaunchHook == "" {
+	hook := awaited(m)
+	if hook == "" {
 		return nil
 	}
 	_, err := session.Do(ctx, g.session, hookCall("autoscaling:RecordLifecycleActionHeartbeat", m, instanceID),
 		func(ctx context.Context) (*sdk.RecordLifecycleActionHeartbeatOutput, error) {
 			return g.client.RecordLifecycleActionHeartbeat(ctx, &sdk.RecordLifecycleActionHeartbeatInput{
-				AutoScalingGroupName: &m.Group, LifecycleHookName: &m.LaunchHook, InstanceId: &instanceID,
+				AutoScalingGroupName: &m.Group, LifecycleHookName: &hook, InstanceId: &instanceID,
 			})
 		})
 	if closed(err) {
 		return fmt.Errorf("heartbeat for hook %s of group %s: %w: it was completed, or its time-out passed: %w",
-			m.LaunchHook, m.Group, model.ErrHookClosed, err)
+			hook, m.Group, model.ErrHookClosed, err)
 	}
 	return err
 }
 
-// Complete ends the launch hook. One that is not open (any more) is no error, and neither is a group without one.
+// Complete ends the hook that the instance waits for. One that is not open (any more) is no error, and neither is a group without one.
 func (g *Group) Complete(ctx context.Context, m model.Membership, instanceID string, result model.HookResult) error {
-	if m.LaunchHook == "" {
+	hook := awaited(m)
+	if hook == "" {
 		return nil
 	}
 	_, err := session.Do(ctx, g.session, hookCall("autoscaling:CompleteLifecycleAction", m, instanceID),
 		func(ctx context.Context) (*sdk.CompleteLifecycleActionOutput, error) {
 			return g.client.CompleteLifecycleAction(ctx, &sdk.CompleteLifecycleActionInput{
-				AutoScalingGroupName: &m.Group, LifecycleHookName: &m.LaunchHook, InstanceId: &instanceID,
+				AutoScalingGroupName: &m.Group, LifecycleHookName: &hook, InstanceId: &instanceID,
 				LifecycleActionResult: aws.String(string(result)),
 			})
 		})
@@ -180,5 +190,5 @@ func (g *Group) SetUnhealthy(ctx context.Context, instanceID string) error {
 }
 
 func hookCall(action string, m model.Membership, instanceID string) session.Call {
-	return session.Call{Action: action, Resource: fmt.Sprintf("hook %s of group %s for %s", m.LaunchHook, m.Group, instanceID)}
+	return session.Call{Action: action, Resource: fmt.Sprintf("hook %s of group %s for %s", awaited(m), m.Group, instanceID)}
 }

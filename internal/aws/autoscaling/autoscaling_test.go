@@ -131,7 +131,8 @@ func TestThroughTheLaunchHookIntoService(t *testing.T) {
 		{Name: "bootagent-farewell", Transition: server.Terminating, Heartbeat: time.Minute}}})
 	id := w.wait(t, model.LifecyclePendingWait)
 	m := w.membership(t, id)
-	want := model.Membership{Group: "shop", Lifecycle: model.LifecyclePendingWait, LaunchHook: "bootagent-launch", HookTimeout: 300, Desired: 1}
+	want := model.Membership{Group: "shop", Lifecycle: model.LifecyclePendingWait, LaunchHook: "bootagent-launch", HookTimeout: 300, Desired: 1,
+		TerminateHook: "bootagent-farewell", TerminateTimeout: 60}
 	if diff := cmp.Diff(want, m); diff != "" {
 		t.Error(diff)
 	}
@@ -153,6 +154,34 @@ func TestThroughTheLaunchHookIntoService(t *testing.T) {
 	says(t, err, "bootagent-launch", "shop")
 	if m := w.membership(t, id); m.Lifecycle != model.LifecycleInService {
 		t.Errorf("%+v", m)
+	}
+}
+
+func TestThroughTheTerminationHookOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server.GroupConfig{Desired: 1, Hooks: []server.Hook{{Name: "farewell", Transition: server.Terminating, Heartbeat: time.Minute}}})
+	id := w.wait(t, model.LifecycleInService)
+	if err := w.SetUnhealthy(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(t, model.LifecycleTerminatingWait)
+	m := w.membership(t, id)
+	if m.TerminateHook != "farewell" || m.TerminateTimeout != 60 || m.LaunchHook != "" {
+		t.Errorf("%+v", m)
+	}
+	if err := errors.Join(w.Heartbeat(t.Context(), m, id), w.Complete(t.Context(), m, id, model.HookContinue)); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if _, _, there := w.service.Lifecycle(id); !there {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it is there still")
+		}
+	}
+	if err := w.Complete(t.Context(), m, id, model.HookContinue); err != nil {
+		t.Errorf("completed again: %v", err)
 	}
 }
 
