@@ -274,6 +274,7 @@ func (f *fleet) Launch(ctx context.Context, launched autoscaling.Instance) (auto
 func (f *fleet) files() map[string]nspawn.File {
 	return map[string]nspawn.File{
 		"/etc/bootagent/environment":                             {Content: []byte("AWS_ENDPOINT_URL=" + f.region.Endpoint() + "\n")},
+		"/srv/somebody-elses":                                    {Content: []byte("not for the app"), Mode: 0o600},
 		"/etc/systemd/system/bootagent.service.d/container.conf": {Content: []byte("[Service]\nProtectKernelTunables=no\nProtectControlGroups=no\n")},
 	}
 }

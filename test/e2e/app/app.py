@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from urllib.parse import parse_qs, urlparse
 
+import walls
+
 CHECKS = 2
 RELEASE = os.environ["BOOTAGENT_RELEASE"]
 
@@ -37,12 +39,19 @@ class App(BaseHTTPRequestHandler):
                 App.early.append("%s from %s" % (self.path, self.client_address[0]))
                 print("EARLY", App.early[-1], flush=True)
                 return self.answer(503, {"early": self.path})
+        if url.path == "/walls":
+            return self.answer(200, {"build": json.loads(read("walls.json")), "app": walls.report()})
+        if url.path == "/role":
+            return self.answer(200, walls.role_credentials())
+        if url.path == "/password":
+            return self.answer(200, {"password": os.environ.get("DATABASE_PASSWORD", "")})
+        if url.path == "/keep":
+            return self.answer(200, {"kept": walls.write(os.environ["HOME"] + "/secret")})
         wait = parse_qs(url.query).get("for", ["0ms"])[0]
         time.sleep(int(wait.removesuffix("ms")) / 1000)
         self.answer(200, {
             "release": RELEASE,
             "pid": os.getpid(),
-            "boot": read("/proc/sys/kernel/random/boot_id"),
             "built": read("built.txt"),
         })
 
