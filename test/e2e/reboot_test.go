@@ -81,7 +81,7 @@ func (f *fleet) users() *watchers {
 				w.look(client, f.url())
 				select {
 				case <-ctx.Done():
-				case <-time.After(20 * time.Millisecond):
+				case <-time.After(50 * time.Millisecond):
 				}
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -66,6 +67,10 @@ func (f *fleet) only() *instance {
 // settled waits until an instance serves a release and nothing else, and until it is reached through the balancer where it is the only one.
 func (f *fleet) settled(i *instance, release int64) {
 	f.t.Helper()
+	began := time.Now()
+	defer func() {
+		f.t.Logf("%s settled on release %d after %s", i.id, release, time.Since(began).Round(100*time.Millisecond))
+	}()
 	f.until(fmt.Sprintf("in service on release %d", release), func(ctx context.Context) error { return i.settled(ctx, release) })
 	if f.options.instances == 1 {
 		f.until("reached through the balancer", func(context.Context) error { return traffic.Answers(f.url(), strconv.FormatInt(release, 10)) })
