@@ -46,11 +46,19 @@ func (w *world) ending(next Step, planned []Step) bool {
 		if slices.Contains(planned, step) {
 			continue
 		}
+		if w.desired.Rules.Restart && startsWeb(step) && startsWeb(next) {
+			return true // what was to be started may run yet, and two must not
+		}
 		if step.For().Number == next.For().Number || portOf(step) != 0 && portOf(step) == portOf(next) {
 			return true
 		}
 	}
 	return false
+}
+
+func startsWeb(step Step) bool {
+	s, ok := step.(Start)
+	return ok && s.Port != 0
 }
 
 // vital says whether a step must be taken even where nothing can be remembered

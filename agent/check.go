@@ -181,7 +181,7 @@ func (a *Agent) monitorService(ctx context.Context, w *world) {
 	w.observed.FailingSince = time.Time{}
 	again := m.Crashes[web].repeated(a.Now())
 	switch {
-	case m.Serving && m.Port == 0:
+	case m.Serving && m.Port == 0 && !switching(w.observed, w.desired, m):
 		failing = fmt.Errorf("%s was in service and is out of it until it is healthy again%s", m.InService, again)
 	case w.monitor != nil:
 		state := w.monitor.health.State()

@@ -75,6 +75,11 @@ func (w *machine) effect(step Step) Outcome {
 				w.Fatalf("%s and %s share port %d", u.Name, step, s.Port)
 			}
 		}
+		for _, u := range w.o.Units {
+			if w.d.Rules.Restart && s.Port != 0 && u.Port != 0 && u.State == unit.Running {
+				w.Fatalf("%s, while %s runs", step, u.Name)
+			}
+		}
 		w.pids++
 		running(s.Release, s.Process, s.Port, w.pids)(&w.o, &w.d, &w.m)
 	case Check:
@@ -171,7 +176,7 @@ func (w *machine) nothingNew(steps []Step) {
 
 // oneServes holds that a plan never takes the last healthy target away while its process is fine.
 func (w *machine) oneServes(steps []Step) {
-	if w.m.Leaving != Stays {
+	if w.m.Leaving != Stays || w.d.Rules.Restart {
 		return
 	}
 	for _, step := range steps {
@@ -206,6 +211,9 @@ func TestWhateverHappenedItConverges(t *testing.T) {
 			o.Membership = model.Membership{Group: "g", Lifecycle: model.LifecyclePendingWait, LaunchHook: "h", HookTimeout: 300}
 		}
 		d.Rules.LastPort = d.Rules.FirstPort + rapid.IntRange(1, 3).Draw(t, "more ports")
+		if d.Rules.Restart = rapid.Bool().Draw(t, "by restart"); d.Rules.Restart {
+			d.Rules.LastPort = d.Rules.FirstPort + rapid.IntRange(0, 1).Draw(t, "more ports")
+		}
 		w := &machine{T: t, o: o, d: d, m: m, now: noon, broken: map[int64]bool{}}
 		for range rapid.IntRange(0, 150).Draw(t, "rounds of trouble") {
 			w.round()
@@ -248,6 +256,7 @@ func TestWhateverHappenedItLeaves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o, d, m := scenery(newest(one))
 		m.InstanceID, m.BootID = "i-1", "0"
+		d.Rules.Restart = rapid.Bool().Draw(t, "by restart")
 		o.Membership = model.Membership{Group: "g", Lifecycle: model.LifecycleInService, LaunchHook: "h", HookTimeout: 300, TerminateHook: "t", TerminateTimeout: 300}
 		w := &machine{T: t, o: o, d: d, m: m, now: noon, broken: map[int64]bool{}}
 		for range rapid.IntRange(0, 150).Draw(t, "rounds of trouble") {

@@ -24,6 +24,8 @@ type Rules struct {
 	App string
 	// Balanced says that there are target groups (balancer.mode self).
 	Balanced bool
+	// Restart says that two releases of the app must never run at the same time (switch: restart).
+	Restart bool
 	// FirstPort and LastPort bound the ports that releases are given, both included.
 	FirstPort, LastPort int
 	// UnhealthyGrace is how long the app in service may fail its checks before it is taken out.

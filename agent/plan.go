@@ -17,12 +17,15 @@ import (
 //
 // It is the sentence of an instance's life, read for each release that should
 // run here: prepare it, start it, wait until it is healthy, register it, wait
-// until the balancer says so too, let it be the one in service. Whatever then
+// until the balancer says so too, let it be the one in service. (Where two can't run at the same time the old one makes
+// way as soon as the new one is prepared: restart.go.) Whatever then
 // should not be there any more is deregistered, drained and stopped; on an instance that leaves, that is everything.
 func Plan(o Observed, d Desired, m Memory, now time.Time) []Step {
-	p := &plan{Observed: o, Desired: d, Memory: m, now: now, goal: goal(d, m)}
+	p := &plan{Observed: o, Desired: d, Memory: m, now: now, goal: goal(d, m), switching: switching(o, d, m)}
 	if m.Leaving == Stays {
-		p.advance(m.InService)
+		if !p.switching {
+			p.advance(m.InService)
+		}
 		if p.goal.Number != m.InService.Number {
 			p.advance(p.goal)
 		}
@@ -48,10 +51,11 @@ type plan struct {
 	Observed
 	Desired
 	Memory
-	now   time.Time
-	goal  model.Release
-	steps []Step
-	taken []int // ports given out by this plan
+	now       time.Time
+	goal      model.Release
+	switching bool // the goal takes the place of what is in service, which makes way first
+	steps     []Step
+	taken     []int // ports given out by this plan
 }
 
 // do asks for a step, unless it failed a moment ago and its time has not come.
@@ -103,7 +107,7 @@ func (p *plan) wanted(rel model.Release) bool {
 
 // start starts the process with the port on a port that nobody uses.
 func (p *plan) start(rel model.Release, process string) {
-	if p.restarting(rel, web) {
+	if p.restarting(rel, web) || p.Rules.Restart && p.otherWeb(rel) {
 		return
 	}
 	if port, ok := p.freePort(); ok {
@@ -220,7 +224,7 @@ func (p *plan) workers(rel model.Release, processes []recipe.Process, main strin
 		switch {
 		case ok && u.State == unit.Running:
 		case p.restarting(rel, proc.Name):
-		case !proc.Overlap && p.olderRuns(rel, proc.Name):
+		case (!proc.Overlap || p.Rules.Restart) && p.olderRuns(rel, proc.Name):
 		default:
 			p.do(Start{Release: rel, Process: proc.Name})
 		}
@@ -249,7 +253,7 @@ func portless(o Observed, d Desired, m Memory) error {
 	if !ok {
 		return nil
 	}
-	if _, runs := p.unit(p.goal, main.Name); runs {
+	if _, runs := p.unit(p.goal, main.Name); runs || d.Rules.Restart && p.otherWeb(p.goal) {
 		return nil
 	}
 	if _, free := p.freePort(); free {

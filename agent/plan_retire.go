@@ -32,7 +32,7 @@ func (p *plan) belongs(u unit.Status) bool {
 	if p.Leaving != Stays || u.Port != 0 && p.Ports[u.Port].Condemned != "" {
 		return false
 	}
-	if isThe(u.Release, p.InService) || isThe(u.Release, p.goal) {
+	if isThe(u.Release, p.InService) && !p.switching || isThe(u.Release, p.goal) {
 		return true
 	}
 	return !p.Known && p.Ports[u.Port].Deregistered.IsZero()
@@ -43,7 +43,7 @@ func (p *plan) belongs(u unit.Status) bool {
 func (p *plan) retireUnit(u unit.Status) {
 	use, used := p.Ports[u.Port]
 	switch {
-	case u.Port == 0 && p.Leaving != Stays && p.hasWeb():
+	case u.Port == 0 && (p.Leaving != Stays || p.Rules.Restart) && p.webRuns(u.Release):
 		// What still answers requests may count on it.
 	case u.Port == 0:
 		p.do(Stop{Release: u.Release, Unit: u.Name})
@@ -62,6 +62,8 @@ func (p *plan) cause(u unit.Status, use PortUse) string {
 	switch {
 	case p.Leaving != Stays:
 		return "this instance leaves service"
+	case p.switching && isThe(u.Release, p.InService):
+		return fmt.Sprintf("%s takes its place", p.goal)
 	case use.Condemned != "":
 		return "its process is to be replaced"
 	case p.failed(u.Release):

@@ -51,6 +51,9 @@ func balancerUnread() is {
 func unbalanced() is {
 	return func(_ *Observed, d *Desired, _ *Memory) { d.Rules.Balanced = false }
 }
+func restarts() is {
+	return func(_ *Observed, d *Desired, _ *Memory) { d.Rules.Restart = true }
+}
 func prepared(rs ...model.Release) is {
 	return func(o *Observed, _ *Desired, _ *Memory) {
 		for _, r := range rs {
@@ -218,6 +221,25 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"also while the parameter can't be read", []is{unread(), inService(two, 8081), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), used(one, 8080, PortUse{Deregistered: noon})}, []Step{Drain{one, 8080}}},
 		{"the drained one is stopped", []is{newest(two), inService(two, 8081), stable(two), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), used(one, 8080, PortUse{Deregistered: noon, Drained: true})}, []Step{Stop{one, w1, 8080}}},
 		{"one that ended needs no draining", []is{newest(two), inService(two, 8081), stable(two), runs(two, 8081), passed(two, 8081), worker(two), exited(one, 8080), used(one, 8080, PortUse{Deregistered: noon})}, []Step{Stop{one, w1, 8080}}},
+
+		// By restart: the old one makes way once the new one is prepared.
+		{"by restart: the new one is prepared while the old one serves", settled(restarts(), newest(two)), []Step{Prepare{two}}},
+		{"by restart: then the old one is deregistered", settled(restarts(), newest(two), prepared(two)), []Step{Deregister{one, 8080, "release 2 (000000000000) takes its place"}}},
+		{"by restart: drained, with its workers running", settled(restarts(), newest(two), prepared(two), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
+		{"by restart: stopped", settled(restarts(), newest(two), prepared(two), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon, Drained: true})), []Step{Stop{one, w1, 8080}}},
+		{"by restart: the new one starts once no web of the old one is there", []is{restarts(), newest(two), inService(one, 0), prepared(two), worker(one)}, []Step{Start{two, web, 8080}, Stop{one, UnitName("shop", 1, "worker"), 0}}},
+		{"by restart: not beside one that has ended and is not taken away yet", []is{restarts(), newest(two), inService(one, 0), prepared(two), exited(one, 8080)}, []Step{Stop{one, w1, 8080}}},
+		{"by restart: what has started is checked", []is{restarts(), newest(two), inService(one, 0), prepared(two), runs(two, 8080)}, []Step{Check{two, w2, 8180, 8080}}},
+		{"by restart: it is registered", []is{restarts(), newest(two), inService(one, 0), prepared(two), runs(two, 8080), passed(two, 8080), target(8080, Target{Draining: true})}, []Step{Register{two, 8080}}},
+		{"by restart: one that failed is stopped", []is{restarts(), newest(two), inService(one, 0), prepared(two), bad(two, noon), runs(two, 8080)}, []Step{Stop{two, w2, 8080}}},
+		{"by restart: then the old one is started again", []is{restarts(), newest(two), inService(one, 0), prepared(two), bad(two, noon)}, []Step{Start{one, web, 8080}}},
+		{"by restart: also while another one is prepared", []is{restarts(), newest(three), inService(one, 0), prepared(two), bad(two, noon)}, []Step{Start{one, web, 8080}, Prepare{three}}},
+		{"by restart: while the parameter can't be read nothing starts beside what runs", []is{restarts(), unread(), inService(one, 0), prepared(two), runs(two, 8080)}, nil},
+		{"by restart: a boot goes to what is prepared and wanted at once", []is{restarts(), newest(two), served(one), prepared(one, two)}, []Step{Start{two, web, 8080}}},
+		{"by restart: workers never overlap", []is{restarts(), newest(two), inService(two, 8080), stable(two), runs(two, 8080), passed(two, 8080), worker(one), func(o *Observed, _ *Desired, _ *Memory) {
+			o.Prepared[2].Recipe.Processes[1].Overlap = true
+		}}, []Step{Stop{one, UnitName("shop", 1, "worker"), 0}}},
+		{"by restart: what is in service is not condemned twice over", settled(restarts(), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon, Condemned: Unhealthy, Drained: true})), []Step{Stop{one, w1, 8080}}},
 
 		// Failure of a candidate.
 		{"a failed candidate that never had traffic is stopped", settled(newest(two), prepared(two), bad(two, noon), runs(two, 8081)), []Step{Stop{two, w2, 8081}}},
@@ -446,6 +468,7 @@ func TestThatNoPortIsFreeIsSaid(t *testing.T) {
 		{"every other port is taken", settled(newest(two), prepared(two), listening(8081), listening(8082)), true},
 		{"one is free", settled(newest(two), prepared(two), listening(8081)), false},
 		{"it runs already", settled(newest(two), prepared(two), runs(two, 8081), listening(8082)), false},
+		{"it waits for the one before it to end", settled(restarts(), newest(two), prepared(two), listening(8081), listening(8082)), false},
 		{"it is not prepared", settled(newest(two), listening(8081), listening(8082)), false},
 	} {
 		o, d, m := scenery(c.scene...)

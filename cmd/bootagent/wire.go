@@ -91,7 +91,7 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 	}
 	options := agent.Options{
 		Rules: agent.Rules{
-			App: conf.App, Balanced: conf.Balancer.Mode == config.ModeSelf,
+			App: conf.App, Restart: conf.Restart, Balanced: conf.Balancer.Mode == config.ModeSelf,
 			FirstPort: conf.Balancer.FirstPort, LastPort: conf.Balancer.LastPort,
 			UnhealthyGrace: conf.UnhealthyGrace, HoldOnFailure: conf.HoldOnFailure,
 		},

@@ -107,7 +107,7 @@ func process(name string, v strictyaml.Value) Process {
 		overlap := m.Get("overlap")
 		if overlap.Bool(&p.Overlap) && !p.Overlap && p.Port {
 			overlap.Fail("%s can't be false for a process with a port: the new release proves itself while the old one serves; "+
-				"an app that can't run twice needs switch: restart, which is not supported by this version of bootagent", overlap.Name())
+				"an app that can't run twice needs \"switch: restart\" in the instance's configuration", overlap.Name())
 		}
 		m.Get("stop_timeout").Duration(&p.StopTimeout, 0, maxStopTimeout)
 		m.Done()

@@ -47,6 +47,7 @@ type Config struct {
 	// Parameter is the release parameter's name.
 	Parameter      string
 	Balancer       Balancer
+	Restart        bool          // switch: restart: two releases never run at the same time
 	DrainMin       time.Duration // how long a deregistered process keeps serving at least
 	UnhealthyGrace time.Duration // how long the app in service may fail its checks
 	HoldOnFailure  time.Duration // how long a failed boot waits for a better release

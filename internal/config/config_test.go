@@ -99,6 +99,9 @@ func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
 		{"an empty balancer", strings.Replace(least, "target_groups: [shop]", "ports: 8080-8083", 1), "balancer.target_groups is missing"},
 		{"groups without a balancer", strings.Replace(least, "balancer:\n", "balancer:\n  mode: none\n", 1), "leave one of them out"},
 		{"one port", least + "# \n", ""},
+		{"a range that ends before it begins", strings.Replace(least, "balancer:\n", "balancer:\n  ports: \"8083-8080\"\n", 1), "the lower port first"},
+		{"one port for a handover", strings.Replace(least, "balancer:\n", "balancer:\n  ports: \"8080\"\n", 1), "is not a range of ports"},
+		{"a switch that there is not", least + "switch: stop\n", "switch"},
 		{"a range of one", strings.Replace(least, "balancer:\n", "balancer:\n  ports: \"8080-8080\"\n", 1), "a handover needs two"},
 		{"a secret in the URL", strings.Replace(least, "https://", "https://me:hunter2@", 1), "put the secret into Parameter Store"},
 		{"a secret over plain http", strings.Replace(least, "https://git.example.org/shop.git", "http://git.example.org/shop.git\n  auth: {parameter: /t}", 1), "use https"},
@@ -130,6 +133,16 @@ func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
 				t.Fatalf("the error shows the secret: %v", err)
 			}
 		})
+	}
+}
+
+func TestAnAppThatCannotRunTwiceNeedsOnePort(t *testing.T) {
+	t.Parallel()
+	for _, ports := range []string{"8080", "8080-8080", "8080-8081"} {
+		c, err := config.Parse("config.yaml", []byte(strings.Replace(least, "balancer:\n", "balancer:\n  ports: \""+ports+"\"\n", 1)+"switch: restart\n"))
+		if err != nil || !c.Restart || c.Balancer.FirstPort != 8080 {
+			t.Errorf("%s: got %+v, %v", ports, c.Balancer, err)
+		}
 	}
 }
 

@@ -33,9 +33,10 @@ func decode(m *strictyaml.Map) Config {
 		r.Get("parameter").Check(&c.Parameter, checkParameter)
 		r.Done()
 	}
-	c.Balancer = balancer(m, c.Balancer)
 	word := "overlap"
-	m.Get("switch").Enum(&word, []string{"overlap"}, "restart")
+	m.Get("switch").Enum(&word, []string{"overlap", "restart"})
+	c.Restart = word == "restart"
+	c.Balancer = balancer(m, c.Balancer, c.Restart)
 	m.Get("drain_min").Duration(&c.DrainMin, 0, time.Hour)
 	m.Get("unhealthy_grace").Duration(&c.UnhealthyGrace, time.Second, time.Hour)
 	m.Get("hold_on_failure").Duration(&c.HoldOnFailure, 0, 24*time.Hour)
@@ -119,7 +120,7 @@ func checkHost(s string) error {
 	return nil
 }
 
-func balancer(root *strictyaml.Map, b Balancer) Balancer {
+func balancer(root *strictyaml.Map, b Balancer, restart bool) Balancer {
 	v := root.Get("balancer")
 	m := v.Map()
 	m.Get("mode").Enum(&b.Mode, []string{ModeSelf, ModeNone}, "asg")
@@ -143,7 +144,7 @@ func balancer(root *strictyaml.Map, b Balancer) Balancer {
 	}
 	var ports string
 	if p := m.Get("ports"); p.String(&ports) {
-		first, last, err := portRange(ports)
+		first, last, err := portRange(ports, restart)
 		if err != nil {
 			p.Fail("balancer.ports %s", err)
 		} else {
@@ -177,15 +178,21 @@ func logging(v strictyaml.Value, l Log) Log {
 }
 
 // portRange reads "8080-8083". A handover needs two ports at least: the old release keeps its own until the new one serves.
-func portRange(text string) (first, last int, err error) {
+// By restart one will do, and may be written alone.
+func portRange(text string, restart bool) (first, last int, err error) {
 	from, to, ok := strings.Cut(strings.ReplaceAll(text, "–", "-"), "-")
+	if !ok && restart {
+		to, ok = from, true
+	}
 	first, err1 := strconv.Atoi(strings.TrimSpace(from))
 	last, err2 := strconv.Atoi(strings.TrimSpace(to))
 	switch {
 	case !ok, err1 != nil, err2 != nil, first < 1, last > 65535:
 		return 0, 0, fmt.Errorf("is not a range of ports such as \"8080-8083\"")
-	case last-first < 1:
-		return 0, 0, fmt.Errorf("has one port, and a handover needs two: the old release keeps its own until the new one serves")
+	case last < first:
+		return 0, 0, fmt.Errorf("ends before it begins: write the lower port first")
+	case last == first && !restart:
+		return 0, 0, fmt.Errorf("has one port, and a handover needs two: the old release keeps its own until the new one serves; an app that can't run twice has \"switch: restart\", for which one is enough")
 	case last-first > 63:
 		return 0, 0, fmt.Errorf("has %d ports; at most 64 are looked after", last-first+1)
 	}

@@ -97,7 +97,11 @@ func (t *Trial) command(ctx context.Context, launched autoscaling.Instance) (mac
 func (t *Trial) configuration(i *Instance) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version: 1\napp: %s\nenv: %s\nsource: {url: %s}\n", t.App, Env, t.Repo)
-	fmt.Fprintf(&b, "balancer: {target_groups: [%q], ports: \"%d-%d\"}\n", t.TargetGroup, i.First, i.Last)
+	last := i.Last
+	if t.OnePort {
+		last = i.First
+	}
+	fmt.Fprintf(&b, "balancer: {target_groups: [%q], ports: \"%d-%d\"}\n", t.TargetGroup, i.First, last)
 	fmt.Fprintf(&b, "drain_min: %s\n", DrainMin)
 	for key, value := range map[string]time.Duration{"unhealthy_grace": t.UnhealthyGrace, "hold_on_failure": t.HoldOnFailure} {
 		if value > 0 {

@@ -59,6 +59,8 @@ type Options struct {
 	Listen string
 	// Check is how the balancer checks targets; Interval is set by the trial.
 	Check elbv2.HealthCheck
+	// OnePort gives each instance one port instead of a range, which is enough for releases that take turns.
+	OnePort bool
 	// Configuration is appended to each instance's configuration, as YAML.
 	Configuration string
 	// UnhealthyGrace and HoldOnFailure go into the instances' configuration; zero means the defaults.
