@@ -246,3 +246,18 @@ func TestTwoAgentsDoNotShareADirectory(t *testing.T) {
 		t.Errorf("a second one on the same directory: %v", err)
 	}
 }
+
+// A health check by command runs every few seconds, for as long as the machine does.
+func TestRunsLeaveNothingBehindInSystemd(t *testing.T) {
+	machine(t)
+	r := newRunner(t, t.TempDir())
+	for range 3 {
+		if _, err := run(t, r, shell(t, "check", "true")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := filepath.Glob("/run/systemd/*/*" + strings.TrimSuffix(r.service("check"), ".service") + "-*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v (%v)", left, err)
+	}
+}

@@ -17,8 +17,13 @@ import (
 	"github.com/bootagent/bootagent/internal/unit"
 )
 
-// slice holds all units, so that a person can see and bound them together.
-const slice = "bootagent.slice"
+// slice holds all units, so that a person can see and bound them together. Runs are in one of their own below it, by
+// which they are known: systemd 252 keeps a file for ever of each unit that had fields for the journal, and a health check may
+// run every few seconds.
+const (
+	slice    = "bootagent.slice"
+	runSlice = "bootagent-run.slice"
+)
 
 // What a background unit is given: systemd.resource-control(5), where 100 is everybody's weight, and
 // proc_pid_oom_score_adj(5).
@@ -51,7 +56,7 @@ func (r *Runner) properties(s unit.Spec, c command, environment string, run bool
 	}
 	p := []sd.Property{
 		property("Description", describe(s)),
-		property("Slice", slice),
+		property("Slice", sliceOf(run)),
 		property("Type", "exec"), // started is what executes its program, not what was forked
 		// Kept after its end, so that its exit code can be read.
 		property("RemainAfterExit", true),
@@ -65,7 +70,6 @@ func (r *Runner) properties(s unit.Spec, c command, environment string, run bool
 		// A worker that the kernel kills is its main process's affair; see unit.Running.
 		property("OOMPolicy", "continue"),
 		property("SyslogIdentifier", s.Name),
-		property("LogExtraFields", marksOf(s, run).fields()),
 		property("NoNewPrivileges", true),
 	}
 	if r.opts.Service != "" {
@@ -73,6 +77,8 @@ func (r *Runner) properties(s unit.Spec, c command, environment string, run bool
 	}
 	if run {
 		p = append(p, property("LogLevelMax", runLogLevel))
+	} else {
+		p = append(p, property("LogExtraFields", marksOf(s).fields()))
 	}
 	if s.User != "" {
 		p = append(p, property("User", s.User))
@@ -88,6 +94,13 @@ func (r *Runner) properties(s unit.Spec, c command, environment string, run bool
 		p = append(p, property("IPAddressDeny", denied(metadataAddresses())))
 	}
 	return p
+}
+
+func sliceOf(run bool) string {
+	if run {
+		return runSlice
+	}
+	return slice
 }
 
 // hardening is what takes from an unprivileged user's process nothing that an app or a build has a use for.
@@ -158,7 +171,7 @@ func describe(s unit.Spec) string {
 // marks say whose a unit is, in the unit itself.
 type marks struct {
 	name     string // Spec.Name
-	run      bool
+	run      bool   // known by its slice; nothing but its name is kept of it
 	process  string
 	number   int64
 	ref      string
@@ -166,9 +179,9 @@ type marks struct {
 	port     int
 }
 
-func marksOf(s unit.Spec, run bool) marks {
+func marksOf(s unit.Spec) marks {
 	return marks{
-		name: s.Name, run: run, process: s.Process, number: s.Release.Number, ref: s.Release.Ref,
+		name: s.Name, process: s.Process, number: s.Release.Number, ref: s.Release.Ref,
 		revision: s.Release.Revision, port: s.Port,
 	}
 }
@@ -176,7 +189,6 @@ func marksOf(s unit.Spec, run bool) marks {
 // The journal's fields that the marks are.
 const (
 	fieldUnit     = "BOOTAGENT_UNIT"
-	fieldRun      = "BOOTAGENT_RUN"
 	fieldProcess  = "BOOTAGENT_PROCESS"
 	fieldRelease  = "BOOTAGENT_RELEASE"
 	fieldRef      = "BOOTAGENT_REF"
@@ -192,9 +204,6 @@ func (m marks) fields() [][]byte {
 		if value != "" {
 			out = append(out, []byte(name+"="+value))
 		}
-	}
-	if m.run {
-		add(fieldRun, "1")
 	}
 	add(fieldProcess, url.QueryEscape(m.process))
 	if m.number != 0 {
@@ -219,8 +228,6 @@ func marksIn(fields [][]byte) (m marks, ok bool) {
 		switch name {
 		case fieldUnit:
 			m.name = text
-		case fieldRun:
-			m.run = true
 		case fieldProcess:
 			m.process = text
 		case fieldRelease:

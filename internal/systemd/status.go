@@ -86,9 +86,13 @@ func (r *Runner) look(ctx context.Context, name string) (s state, there bool, er
 		started: time.UnixMicro(p.number("ExecMainStartTimestamp")),
 		dir:     p.text("WorkingDirectory"), user: p.text("User"),
 	}
-	fields, _ := all["LogExtraFields"].([][]byte)
 	var ours bool
-	s.marks, ours = marksIn(fields)
+	if p.text("Slice") == runSlice {
+		s.marks, ours = marks{name: p.text("SyslogIdentifier"), run: true}, true
+	} else {
+		fields, _ := all["LogExtraFields"].([][]byte)
+		s.marks, ours = marksIn(fields)
+	}
 	// One whose file somebody has damaged runs on, and is there.
 	return s, ours && p.text("LoadState") != "not-found" && s.active != "inactive", nil
 }

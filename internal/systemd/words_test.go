@@ -23,7 +23,7 @@ func TestMarksAreReadBackAsTheyWereWritten(t *testing.T) {
 		want := marksOf(unit.Spec{
 			Name: rapid.StringMatching(`[a-z0-9_.:-]{1,30}`).Draw(t, "name"), Process: rapid.String().Draw(t, "process"), Port: rapid.IntRange(0, 65535).Draw(t, "port"),
 			Release: model.Release{Number: rapid.Int64Min(0).Draw(t, "number"), Ref: rapid.String().Draw(t, "ref"), Revision: rapid.StringMatching(`([0-9a-f]{40})?`).Draw(t, "revision")},
-		}, rapid.Bool().Draw(t, "run"))
+		})
 		fields := want.fields()
 		for _, f := range fields {
 			if bytes.ContainsAny(f, " \t\n\"'\\") {

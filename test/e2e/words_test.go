@@ -120,7 +120,7 @@ func (i *instance) settled(ctx context.Context, release int64) error {
 
 // units are those that the agent has started.
 func (i *instance) units(ctx context.Context) ([]string, error) {
-	out, err := i.Exec(ctx, "systemctl", "list-units", "--all", "--plain", "--no-legend", "bootagent-*")
+	out, err := i.Exec(ctx, "systemctl", "list-units", "--all", "--plain", "--no-legend", "bootagent-*.service")
 	var units []string
 	for line := range strings.Lines(out) {
 		if fields := strings.Fields(line); len(fields) > 0 {
