@@ -3,6 +3,7 @@
 
 GO      ?= go
 VENV    := .cache/venv
+FETCHED := .cache/examples
 TOOLS   := .cache/tools
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -21,10 +22,16 @@ build:
 $(VENV)/ready: test/contract/requirements.txt
 	@sh test/contract/setup.sh $(VENV)
 
-test: build $(VENV)/ready $(TOOLS)/nfpm
+# What the examples in Node and Python depend on; their tests stay on loopback.
+$(FETCHED)/ready: test/examples/setup.sh examples/node/package-lock.json examples/python/requirements.txt
+	@sh test/examples/setup.sh $(FETCHED)
+
+test: build $(VENV)/ready $(FETCHED)/ready $(TOOLS)/nfpm
 	@$(if $(CC_FOUND),,echo 'make test: no C compiler found, running without the race detector')
 	$(GO) test $(RACE) -timeout 10m ./...
 	$(GO) -C examples/hello test ./...
+	@# By themselves: builds run at low priority, and would wait for all other tests.
+	BOOTAGENT_EXAMPLES=1 $(GO) test -count=1 -timeout 20m ./test/examples
 
 demo: build
 	$(GO) run ./test/demo
