@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,11 +64,11 @@ func startsWeb(step Step) bool {
 }
 
 // vital says whether a step must be taken even where nothing can be remembered
-// (a full disk): what was in service is started again, and the group gets its
-// answer. Both are found out anew after a restart.
+// (a full disk): what was in service is started again, the group gets its
+// answer, and old releases make room for a new one. Each is found out anew after a restart.
 func (w *world) vital(step Step) bool {
 	switch s := step.(type) {
-	case CompleteHook, Check:
+	case CompleteHook, Check, Prepare:
 		return true
 	case Start:
 		return w.memory.Serving && s.Release.Number == w.memory.InService.Number
@@ -145,6 +147,9 @@ func (a *Agent) remember(w *world, m Memory) bool {
 		return true
 	}
 	err := a.Store.Save(m)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = fmt.Errorf("the disk is full, so nothing new is begun that must be remembered, and what serves goes on serving: make room there: %w", err)
+	}
 	a.problem(w, "memory", err)
 	if err != nil {
 		return false

@@ -38,7 +38,7 @@ func (m *Machine) Prepare(ctx context.Context, rel model.Release, spans *timelin
 	}
 	attempt, err := m.store.Begin(rel.Number)
 	if err != nil {
-		return Prepared{}, err
+		return Prepared{}, m.blameDiskNow(err)
 	}
 	defer func() {
 		// After Commit there is nothing to discard. What stays is litter for the next New.
@@ -46,6 +46,12 @@ func (m *Machine) Prepare(ctx context.Context, rel model.Release, spans *timelin
 			m.log.Warn("a failed attempt stays on disk until the next start", zap.Error(err))
 		}
 	}()
+	done, err := m.bring(ctx, rel, attempt, spans)
+	return done, m.blameDiskNow(err) // while the attempt still fills it
+}
+
+// bring makes the release in its attempt.
+func (m *Machine) bring(ctx context.Context, rel model.Release, attempt *releases.Attempt, spans *timeline.Spans) (Prepared, error) {
 	if err := m.fetch(ctx, rel, attempt, spans); err != nil {
 		return Prepared{}, err
 	}
@@ -153,7 +159,11 @@ func (m *Machine) phase(name string, rel model.Release, spans *timeline.Spans, f
 func (m *Machine) fetch(ctx context.Context, rel model.Release, a *releases.Attempt, spans *timeline.Spans) (err error) {
 	end := m.phase("fetch", rel, spans)
 	defer func() { end(err) }()
-	return blame("fetch", m.Source.Fetch(ctx, rel.Revision, a.App()))
+	err = m.Source.Fetch(ctx, rel.Revision, a.App())
+	if noSpace(err) {
+		return err // whatever else is said of it
+	}
+	return blame("fetch", err)
 }
 
 func (m *Machine) recipe(rel model.Release, a *releases.Attempt) (recipe.Recipe, error) {
@@ -194,7 +204,8 @@ func (m *Machine) build(ctx context.Context, rel model.Release, a *releases.Atte
 	if err != nil {
 		return err
 	}
-	job := build.Job{
+	least := m.leastSpace(ctx)
+	err = m.runBuild(ctx, a, build.Job{
 		Name:    fmt.Sprintf("bootagent-%s-%d-build", m.App, rel.Number),
 		Release: rel,
 		Build:   r.Build,
@@ -206,29 +217,33 @@ func (m *Machine) build(ctx context.Context, rel model.Release, a *releases.Atte
 		Facts:   m.Facts(rel),
 		Log:     log,
 		Secrets: secrets,
+	})
+	var failed *build.Error
+	var leak *build.LeakError
+	free, failure := least(), errors.As(err, &failed)
+	if err := m.blameDisk(err, free, failure); noRoom(err) {
+		return err
 	}
+	if failure || errors.As(err, &leak) {
+		return &RevisionError{Phase: "build", Err: err}
+	}
+	return err
+}
+
+// runBuild runs a build as its user, where there is one. The tree is the build's while it runs, and root's for ever after:
+// the app can't change what it is.
+func (m *Machine) runBuild(ctx context.Context, a *releases.Attempt, job build.Job) error {
 	if m.Users == nil {
-		return blameBuild(build.Run(ctx, m.Runner, job))
+		return build.Run(ctx, m.Runner, job)
 	}
-	// The tree is the build's while it runs, and root's for ever after: the app can't change what it is.
 	if err := a.Give(m.Users.Build.UID, m.Users.Build.GID); err != nil {
 		return err
 	}
 	job.User, job.Writable = m.Users.Build.Name, []string{a.App(), a.Home(), a.Tmp()}
 	if err := build.Run(ctx, m.Runner, job); err != nil {
-		return blameBuild(err)
+		return err
 	}
 	return blame("build", a.Take(m.Users.App.GID))
-}
-
-// blameBuild marks a build that failed as the revision's fault.
-func blameBuild(err error) error {
-	var failed *build.Error
-	var leak *build.LeakError
-	if errors.As(err, &failed) || errors.As(err, &leak) {
-		return &RevisionError{Phase: "build", Err: err}
-	}
-	return err
 }
 
 // Facts is what every command of a release is told in its environment, as KEY=value. A process with a port gets PORT

@@ -84,7 +84,10 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 		Name: j.Name, Command: j.Build.Run, Dir: j.Dir, Environment: j.environment(), User: j.User,
 		Writable: j.Writable, Background: true, Release: j.Release, Process: "build",
 	}, masked)
-	closed := errors.Join(masked.Close(), log.close())
+	closed := masked.Close()
+	if e := log.close(); closed == nil {
+		closed = e
+	}
 	var exit *unit.ExitError
 	var timeout *timeoutError
 	var command *unit.CommandError
@@ -92,7 +95,7 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case closed != nil: // a disk that takes no more is not the revision's fault
-		return fmt.Errorf("write the build's log %s: %w", j.Log, closed)
+		return fmt.Errorf("write the build's log: %w; its last lines:\n  | %s", closed, strings.Join(log.last(lastLines), "\n  | "))
 	case err == nil:
 		return j.search(ctx, secrets)
 	case errors.As(context.Cause(limited), &timeout):

@@ -77,16 +77,16 @@ func prune(dir, but string) error {
 
 // Write takes output. A disk that takes no more is an error, which ends the build.
 func (o *output) Write(p []byte) (int, error) {
-	if room := maxHead - o.total; room > 0 && o.err == nil {
-		if _, err := o.file.Write(p[:min(int64(len(p)), room)]); err != nil {
-			o.err = err
-			return 0, err
-		}
-	}
-	o.total += int64(len(p))
 	o.tail = append(o.tail, p[max(0, len(p)-maxTail):]...)
 	if len(o.tail) > 2*maxTail {
 		o.tail = append(o.tail[:0], o.tail[len(o.tail)-maxTail:]...)
+	}
+	if room := maxHead - o.total; room > 0 && o.err == nil {
+		_, o.err = o.file.Write(p[:min(int64(len(p)), room)])
+	}
+	o.total += int64(len(p))
+	if o.err != nil {
+		return 0, o.err
 	}
 	return len(p), nil
 }

@@ -98,14 +98,27 @@ func (r *Runner) boundLog(name string) error {
 		return err
 	}
 	kept, err := lastBytes(file, logKeep)
-	if err == nil {
-		err = os.WriteFile(path+oldSuffix+temporarySuffix, kept, 0o600)
+	if err != nil {
+		return errors.Join(err, file.Truncate(0))
 	}
-	if err == nil {
-		err = os.Rename(path+oldSuffix+temporarySuffix, path+oldSuffix)
+	if keep(path+oldSuffix, kept) == nil {
+		return file.Truncate(0)
 	}
-	// Emptied even if its end could not be kept: on a full disk that is what helps.
-	return errors.Join(err, file.Truncate(0))
+	// Perhaps the disk is full, and this log is what fills it: emptied, there is room.
+	err = file.Truncate(0)
+	return errors.Join(err, keep(path+oldSuffix, kept))
+}
+
+// keep replaces what was kept of a log before.
+func keep(path string, end []byte) error {
+	err := os.WriteFile(path+temporarySuffix, end, 0o600)
+	if err == nil {
+		err = os.Rename(path+temporarySuffix, path)
+	}
+	if err != nil {
+		_ = os.Remove(path + temporarySuffix) // the first error is the one to report
+	}
+	return err
 }
 
 // used is how much of the disk a file takes. A program that opened /dev/stdout for itself goes on writing where it was
