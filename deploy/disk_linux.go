@@ -26,7 +26,7 @@ func (e *FullError) Error() string {
 	if e.Files >= 0 && e.Files < fewFiles {
 		left += fmt.Sprintf(" and room for %d more files (inodes)", e.Files)
 	}
-	return fmt.Sprintf("the disk of %s was full, with %s: make room there, lower keep_releases, or use a larger disk; "+
+	return fmt.Sprintf("the disk of %s was full, with %s at its worst: make room there, lower keep_releases, or use a larger disk; "+
 		"what was begun is removed, and it is tried again by itself: %s", e.Dir, left, e.Err)
 }
 
@@ -62,7 +62,7 @@ func (m *Machine) full(s space) bool {
 	return s.bytes < max(nearlyFull, m.FreeSpace/4) || s.files >= 0 && s.files < fewFiles
 }
 
-// leastSpace looks at the disk until stop is called, which gives the least that was free.
+// leastSpace looks at the disk until stop is called, which gives the least that was free. Call it, or the looking goes on.
 func (m *Machine) leastSpace(ctx context.Context) (stop func() space) {
 	ctx, cancel := context.WithCancel(ctx)
 	least := space{bytes: 1 << 62, files: -1}

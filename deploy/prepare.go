@@ -159,8 +159,9 @@ func (m *Machine) phase(name string, rel model.Release, spans *timeline.Spans, f
 func (m *Machine) fetch(ctx context.Context, rel model.Release, a *releases.Attempt, spans *timeline.Spans) (err error) {
 	end := m.phase("fetch", rel, spans)
 	defer func() { end(err) }()
+	least := m.leastSpace(ctx) // the source may have tidied up when it says that there was no room
 	err = m.Source.Fetch(ctx, rel.Revision, a.App())
-	if noSpace(err) {
+	if err := m.blameDisk(err, least(), false); noRoom(err) {
 		return err // whatever else is said of it
 	}
 	return blame("fetch", err)

@@ -58,6 +58,11 @@ func (t *Trial) command(ctx context.Context, launched autoscaling.Instance) (mac
 			return machine.Command{}, err
 		}
 	}
+	if t.Disk != nil {
+		if err := t.Disk(filepath.Join(i.dir, "state")); err != nil {
+			return machine.Command{}, err
+		}
+	}
 	config := filepath.Join(i.dir, "config.yaml")
 	if err := os.WriteFile(config, []byte(t.configuration(i)), 0o600); err != nil {
 		return machine.Command{}, err

@@ -71,6 +71,9 @@ type Options struct {
 	OnFailure func(balancer.Failure)
 	// Git wraps the git server, so that a test can cut or stall it; nil leaves it alone.
 	Git func(http.Handler) http.Handler
+	// Disk is called with an instance's state directory before its agent starts, so that a test can give it a disk of its own;
+	// nil leaves it alone.
+	Disk func(dir string) error
 	// IMDS may change an instance's metadata service before it opens: its tags, a delay; nil leaves it alone.
 	IMDS func(*imds.Options)
 }
