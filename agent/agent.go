@@ -36,7 +36,7 @@ type Options struct {
 	Identity   model.Identity
 	Metadata   Metadata
 	Parameters Parameters
-	Balancer   Balancer // nil where Rules.Balanced is false
+	Balancer   Balancer // nil where there is none: neither Rules.Balanced nor Rules.Attached
 	Group      Group
 	Preparer   Preparer
 	Runner     unit.Runner
@@ -191,6 +191,7 @@ func (a *Agent) turn(ctx context.Context, w *world) {
 	a.remember(w, m.Forget(wanted(w.observed, w.desired, m, now), w.desired))
 	a.reconcile(ctx, w, Plan(w.observed, w.desired, w.memory, now))
 	a.problem(w, "ports", portless(w.observed, w.desired, w.memory))
+	a.problem(w, "release held", held(w.observed, w.desired, w.memory))
 	a.publish(w, now)
 }
 

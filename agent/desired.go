@@ -24,6 +24,9 @@ type Rules struct {
 	App string
 	// Balanced says that there are target groups (balancer.mode self).
 	Balanced bool
+	// Attached says that Auto Scaling registers the instance, with the target groups' own port, and takes it out again
+	// (balancer.mode asg): the launch hook is the gate. It goes with Restart.
+	Attached bool
 	// Restart says that two releases of the app must never run at the same time (switch: restart).
 	Restart bool
 	// FirstPort and LastPort bound the ports that releases are given, both included.
@@ -38,9 +41,14 @@ type Rules struct {
 // that has not failed here. A fresh instance starts with the stable one.
 // Nothing is known of a revision before its ref is resolved.
 func goal(d Desired, m Memory) model.Release {
-	if !d.Known {
+	if !d.Known || d.Rules.Attached && m.Serving { // what takes traffic is not switched where it can't be taken out: held
 		return m.InService
 	}
+	return best(d, m)
+}
+
+// best is the newest release that is wanted and has not failed here.
+func best(d Desired, m Memory) model.Release {
 	for _, wish := range wishes(d, m) {
 		if wish.Number == m.InService.Number || !m.failed(wish) {
 			return wish
@@ -57,6 +65,8 @@ func wishes(d Desired, m Memory) []model.Release {
 	}
 	order := []model.Release{newest, m.InService, m.resolved(d.Stable)}
 	switch {
+	case m.InService.IsZero() && d.Rules.Attached: // its first release is the one it keeps: replacing instances is how a new one comes
+		order = []model.Release{newest, m.resolved(d.Stable)}
 	case m.InService.IsZero():
 		order = []model.Release{m.resolved(d.Stable), newest}
 	case !m.Serving && !d.current(m.InService, m): // the machine slept, and what it served may not be registered any more

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,9 @@ const order = 15 * time.Second
 // started. It returns when that is remembered, also over restarts and reboots; Status says how far it has come. An
 // instance that is drained already stays so.
 func (a *Agent) Drain(ctx context.Context) error {
+	if a.Rules.Attached {
+		return errAttached
+	}
 	return a.drained(ctx, func(now time.Time, was time.Time) time.Time {
 		if !was.IsZero() {
 			return was
@@ -25,6 +29,10 @@ func (a *Agent) Drain(ctx context.Context) error {
 		return now
 	})
 }
+
+// errAttached is why an attached instance does not drain by itself: deregistered by hand it could be taken for unhealthy, and
+// replaced.
+var errAttached = errors.New("in balancer.mode asg only Auto Scaling takes this instance out of its target groups: use aws autoscaling enter-standby and exit-standby, or terminate-instance-in-auto-scaling-group")
 
 // Undrain ends what Drain began: the instance comes back into service with whatever release is wanted by now. Where
 // nothing was drained it does nothing.
@@ -65,6 +73,9 @@ const leaveLook = 200 * time.Millisecond
 // Leave is for a machine that goes down: what is registered is deregistered, drained and stopped. It returns when nothing is
 // left, or when ctx ends: the error then says what is.
 func (a *Agent) Leave(ctx context.Context) error {
+	if a.Rules.Attached && a.Status().Leaving != Terminating {
+		return errAttached
+	}
 	if err := a.tell(ctx, func(w *world) { w.desired.ShutDown = true }); err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func gone(o Observed, r Rules) bool {
 		return false
 	}
 	for _, t := range o.Targets {
-		if t.Registered {
+		if r.Balanced && t.Registered {
 			return false
 		}
 	}

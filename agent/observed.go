@@ -26,6 +26,8 @@ type Observed struct {
 	// Targets are this instance's targets, by port; TargetsKnown says that they were read since the agent started.
 	Targets      map[int]Target
 	TargetsKnown bool
+	// GroupPort is the target groups' own port, where they are attached to the Auto Scaling group; 0 until it is known.
+	GroupPort int
 	// Listening are the ports of the range on which somebody listens.
 	Listening map[int]bool
 	// Passed are the incarnations of units that passed their check.

@@ -110,6 +110,9 @@ func (p *plan) start(rel model.Release, process string) {
 	if p.restarting(rel, web) || p.Rules.Restart && p.otherWeb(rel) {
 		return
 	}
+	if p.Rules.Attached && !p.mayRegister(rel) {
+		return // the balancer may send it requests as soon as it runs
+	}
 	if port, ok := p.freePort(); ok {
 		p.taken = append(p.taken, port)
 		p.do(Start{Release: rel, Process: process, Port: port})
@@ -124,6 +127,9 @@ func (p *plan) restarting(rel model.Release, process string) bool {
 // freePort is a port of the range that no unit has, where nobody listens and
 // that is no target; where there is a choice, one that the balancer is not draining and that was no target before this boot.
 func (p *plan) freePort() (int, bool) {
+	if p.Rules.Attached {
+		return p.attachedPort()
+	}
 	second := 0
 	for port := p.Rules.FirstPort; port <= p.Rules.LastPort; port++ {
 		if p.Listening[port] || slices.Contains(p.taken, port) ||
@@ -258,6 +264,12 @@ func portless(o Observed, d Desired, m Memory) error {
 	}
 	if _, free := p.freePort(); free {
 		return nil
+	}
+	if d.Rules.Attached {
+		if o.GroupPort == 0 {
+			return nil // why it is not known is said where it is asked for
+		}
+		return fmt.Errorf("%s waits for port %d, the target groups' own: a process that is not the app's listens there; end it", p.goal, o.GroupPort)
 	}
 	return fmt.Errorf("%s waits for a port: all of balancer.ports, %d-%d, are taken by releases that still drain, or by processes that are not the app's; end those, or widen the range",
 		p.goal, d.Rules.FirstPort, d.Rules.LastPort)

@@ -20,7 +20,7 @@ func (p *plan) retire() {
 		}
 	}
 	for _, port := range slices.Sorted(maps.Keys(p.Targets)) {
-		if p.Targets[port].Registered && (!behind[port] || slices.Contains(p.Left, port)) {
+		if p.Rules.Balanced && p.Targets[port].Registered && (!behind[port] || slices.Contains(p.Left, port)) {
 			p.do(Deregister{Port: port, Release: p.Ports[port].Release, Cause: "no process of this boot stands behind it"})
 		}
 	}
@@ -49,7 +49,11 @@ func (p *plan) retireUnit(u unit.Status) {
 		p.do(Stop{Release: u.Release, Unit: u.Name})
 	case p.Rules.Balanced && !p.TargetsKnown && u.State == unit.Running:
 		// Whether it has traffic, and how long its requests may last, is not known yet.
-	case p.Targets[u.Port].Registered, used && use.Deregistered.IsZero():
+	case p.Rules.Attached && use.Condemned != "":
+		p.do(Stop{Release: u.Release, Unit: u.Name, Port: u.Port}) // only the balancer's own checks keep requests away
+	case used && p.Leaving == Terminating && u.State == unit.Running && p.registeredByGroup(u.Port):
+		// Auto Scaling is about to take it out.
+	case p.Rules.Balanced && p.Targets[u.Port].Registered, used && use.Deregistered.IsZero():
 		p.do(Deregister{Release: u.Release, Port: u.Port, Cause: p.cause(u, use)})
 	case used && !use.Drained && u.State == unit.Running:
 		p.do(Drain{Release: u.Release, Port: u.Port})

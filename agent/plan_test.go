@@ -54,6 +54,12 @@ func unbalanced() is {
 func restarts() is {
 	return func(_ *Observed, d *Desired, _ *Memory) { d.Rules.Restart = true }
 }
+func attached() is { // put it first
+	return func(o *Observed, d *Desired, _ *Memory) {
+		d.Rules.Balanced, d.Rules.Attached, d.Rules.Restart, d.Rules.FirstPort, d.Rules.LastPort = false, true, true, 0, 0
+		o.GroupPort = 8080
+	}
+}
 func prepared(rs ...model.Release) is {
 	return func(o *Observed, _ *Desired, _ *Memory) {
 		for _, r := range rs {
@@ -240,6 +246,25 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 			o.Prepared[2].Recipe.Processes[1].Overlap = true
 		}}, []Step{Stop{one, UnitName("shop", 1, "worker"), 0}}},
 		{"by restart: what is in service is not condemned twice over", settled(restarts(), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon, Condemned: Unhealthy, Drained: true})), []Step{Stop{one, w1, 8080}}},
+
+		// Attached: Auto Scaling registers and deregisters, the launch hook is the gate.
+		{"attached: a fresh instance boots the newest", []is{attached(), newest(two), stable(one)}, []Step{Prepare{two}}},
+		{"attached: or the stable one, where that failed here", []is{attached(), newest(two), stable(one), bad(two, noon)}, []Step{Prepare{one}}},
+		{"attached: it starts on the group's own port", []is{attached(), newest(one), prepared(one)}, []Step{Start{one, web, 8080}}},
+		{"attached: once that is known", []is{attached(), newest(one), prepared(one), func(o *Observed, _ *Desired, _ *Memory) { o.GroupPort = 0 }}, nil},
+		{"attached: and nobody is on it", []is{attached(), newest(one), prepared(one), listening(8080)}, nil},
+		{"attached: what passed is promoted, and not registered", []is{attached(), newest(one), prepared(one), runs(one, 8080), passed(one, 8080), hook(300)}, []Step{Promote{one, 8080}}},
+		{"attached: then the hook is completed", settled(attached(), target(8080, Target{}), hook(300)), []Step{CompleteHook{model.HookContinue}}},
+		{"attached: a newer release changes nothing", settled(attached(), newest(two), prepared(two)), nil},
+		{"attached: a target that it did not register is left alone", settled(attached(), target(8080, initialTarget), target(9090, initialTarget)), nil},
+		{"attached: what failed for long is condemned", settled(attached(), failing(time.Minute)), []Step{Deregister{one, 8080, Unhealthy}}},
+		{"attached: and stopped at once", settled(attached(), failing(time.Minute), used(one, 8080, PortUse{Deregistered: noon, Condemned: Unhealthy})), []Step{Stop{one, w1, 8080}}},
+		{"attached: a boot starts nothing before it knows what is wanted", []is{attached(), unread(), served(one), prepared(one), target(8080, initialTarget.healthy())}, nil},
+		{"attached: then it does, although the target is still there", []is{attached(), newest(one), served(one), prepared(one), target(8080, initialTarget), leftOver(8080)}, []Step{Start{one, web, 8080}}},
+		{"attached: what crashed is started again at once", []is{attached(), unread(), inService(one, 8080), exited(one, 8080), worker(one)}, []Step{Start{one, web, 8080}}},
+		{"attached: at its end it waits until Auto Scaling has taken it out", settled(attached(), leaves(Terminating, 0), lifecycle(model.LifecycleTerminating)), nil},
+		{"attached: then it drains", settled(attached(), leaves(Terminating, 0), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
+		{"attached: and completes the hook", []is{attached(), newest(one), leaves(Terminating, 0), lifecycle(model.LifecycleTerminatingWait), target(8080, Target{Draining: true})}, []Step{CompleteTermination{}}},
 
 		// Failure of a candidate.
 		{"a failed candidate that never had traffic is stopped", settled(newest(two), prepared(two), bad(two, noon), runs(two, 8081)), []Step{Stop{two, w2, 8081}}},

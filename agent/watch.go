@@ -30,7 +30,7 @@ func (a *Agent) watch(ctx context.Context, id model.Identity, end context.Cancel
 	a.every(ctx, "membership", func(ctx context.Context) (time.Duration, error) {
 		return a.watchMembership(ctx, id, group, end)
 	})
-	if a.Rules.Balanced {
+	if a.Balancer != nil {
 		a.every(ctx, "targets", func(ctx context.Context) (time.Duration, error) { return a.watchTargets(ctx, id) })
 	}
 	a.goes(func() { a.watchLifecycle(ctx) })
@@ -141,6 +141,9 @@ func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Durat
 	}
 	if err := a.tell(ctx, func(w *world) {
 		v.ports, v.groups, v.pause = a.ports(w), w.groups, a.share(w.observed.Membership, pollTargets)
+		if a.Rules.Attached && w.memory.Leaving != Stays {
+			v.pause = a.share(w.observed.Membership, pollLifecycle) // Auto Scaling is about to take it out
+		}
 	}); err != nil {
 		return 0, err
 	}
@@ -149,8 +152,14 @@ func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Durat
 		if err != nil {
 			return 0, err
 		}
-		v.groups = groups
-		a.post(ctx, func(w *world) { w.groups = groups })
+		port := 0
+		if a.Rules.Attached {
+			if port, err = ownPort(groups); err != nil {
+				return 0, err
+			}
+			v.ports = append(v.ports, port)
+		}
+		a.post(ctx, func(w *world) { w.groups, w.observed.GroupPort = groups, port })
 	}
 	began := a.Now()
 	health, err := a.Balancer.Health(ctx, id.InstanceID, v.ports)
@@ -171,8 +180,11 @@ func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Durat
 // units or the memory have of an earlier one.
 func (a *Agent) ports(w *world) []int {
 	var out []int
-	for port := a.Rules.FirstPort; port <= a.Rules.LastPort; port++ {
+	for port := a.Rules.FirstPort; port <= a.Rules.LastPort && port > 0; port++ {
 		out = append(out, port)
+	}
+	if w.observed.GroupPort != 0 {
+		out = append(out, w.observed.GroupPort)
 	}
 	for port := range w.memory.Ports {
 		out = append(out, port)

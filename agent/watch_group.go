@@ -25,10 +25,13 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 	default:
 	}
 	heart <- m
-	mismatch := a.mismatch(m)
-	if err := mismatch; err != nil && strings.HasPrefix(string(m.Lifecycle), "Pending") {
-		if m.Lifecycle == model.LifecyclePending {
-			return 0, err // the launch hook opens in a moment, and must be completed
+	mismatch, refused, err := a.mismatch(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	if err := mismatch; err != nil && refused {
+		if m.Lifecycle == model.LifecyclePending || m.Group == "" && a.Now().Sub(a.started) < groupless {
+			return 0, err // the launch hook opens in a moment, and must be completed; who is in no group may be in one in a moment
 		}
 		// Told before the hook is completed, which ends the instance, and its log with it.
 		a.Log.Error("this configuration does not fit the Auto Scaling group; the agent ends", zap.Error(err))
@@ -79,13 +82,29 @@ func (a *Agent) unhooked(m model.Membership) error {
 	return fmt.Errorf("the Auto Scaling group %s has no termination lifecycle hook: an instance that it ends has only the machine's shutdown to drain in; give it one (autoscaling:EC2_INSTANCE_TERMINATING, default result CONTINUE)", m.Group)
 }
 
-// mismatch refuses a balancer.mode that is not the one in force.
-func (a *Agent) mismatch(m model.Membership) error {
-	if len(m.TargetGroups) == 0 {
-		return nil
+// groupless is how long an instance that just started may be in no group although it is launched by one.
+const groupless = time.Minute
+
+// mismatch says why balancer.mode is not the one in force, and whether that is to end the agent: during the launch, and in
+// mode asg, where traffic has no other gate, also later as long as nothing has served here. What serves goes on serving.
+func (a *Agent) mismatch(ctx context.Context, m model.Membership) (mismatch error, refused bool, err error) {
+	refused = strings.HasPrefix(string(m.Lifecycle), "Pending")
+	if a.Rules.Attached {
+		groups, err := a.Balancer.Groups(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		if mismatch = unfit(m, groups); mismatch == nil || refused {
+			return mismatch, refused, nil
+		}
+		err = a.tell(ctx, func(w *world) { refused = w.memory.InService.IsZero() })
+		return mismatch, refused && err == nil, err
 	}
-	return fmt.Errorf("the Auto Scaling group %s has target groups attached (%s), so it registers instances before they are ready, and balancer.mode is not asg: detach them from the group, and let bootagent register",
-		m.Group, strings.Join(m.TargetGroups, ", "))
+	if len(m.TargetGroups) == 0 {
+		return nil, false, nil
+	}
+	return fmt.Errorf("the Auto Scaling group %s has target groups attached (%s), so it registers instances before they are ready, and balancer.mode is not asg: detach them from the group, and let bootagent register, or set balancer.mode: asg",
+		m.Group, strings.Join(m.TargetGroups, ", ")), refused, nil
 }
 
 // watchLifecycle looks at IMDS for a change of the target state, and has
@@ -99,6 +118,7 @@ func (a *Agent) watchLifecycle(ctx context.Context) {
 			a.post(ctx, func(w *world) { w.observed.TargetLifecycle = state })
 			if !first {
 				a.nudge("membership")
+				a.nudge("targets")
 			}
 		}
 		select {

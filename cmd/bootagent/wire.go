@@ -91,7 +91,7 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 	}
 	options := agent.Options{
 		Rules: agent.Rules{
-			App: conf.App, Restart: conf.Restart, Balanced: conf.Balancer.Mode == config.ModeSelf,
+			App: conf.App, Restart: conf.Restart, Balanced: conf.Balancer.Mode == config.ModeSelf, Attached: conf.Balancer.Mode == config.ModeASG,
 			FirstPort: conf.Balancer.FirstPort, LastPort: conf.Balancer.LastPort,
 			UnhealthyGrace: conf.UnhealthyGrace, HoldOnFailure: conf.HoldOnFailure,
 		},
@@ -101,7 +101,7 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		Store: state.At[agent.Memory](filepath.Join(dirs.State, "memory.json")),
 		Log:   log,
 	}
-	if options.Rules.Balanced {
+	if conf.Balancer.Mode != config.ModeNone {
 		options.Balancer = elbv2.New(self.session, conf.Balancer.TargetGroups)
 	}
 	return options, nil

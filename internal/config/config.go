@@ -16,9 +16,10 @@ import (
 // DefaultPath is where the configuration is.
 const DefaultPath = "/etc/bootagent/config.yaml"
 
-// The two values of balancer.mode that this version knows.
+// The values of balancer.mode.
 const (
 	ModeSelf = "self"
+	ModeASG  = "asg"
 	ModeNone = "none"
 )
 
@@ -47,7 +48,7 @@ type Config struct {
 	// Parameter is the release parameter's name.
 	Parameter      string
 	Balancer       Balancer
-	Restart        bool          // switch: restart: two releases never run at the same time
+	Restart        bool          // switch: restart, and mode asg: two releases never run at the same time
 	DrainMin       time.Duration // how long a deregistered process keeps serving at least
 	UnhealthyGrace time.Duration // how long the app in service may fail its checks
 	HoldOnFailure  time.Duration // how long a failed boot waits for a better release
@@ -83,7 +84,7 @@ type Auth struct {
 type Balancer struct {
 	Mode                string
 	TargetGroups        []string // ARNs or names
-	FirstPort, LastPort int
+	FirstPort, LastPort int      // 0 in mode asg: the port is the target groups' own
 }
 
 // Limits bound what an instance takes upon itself; all but Files are bytes.

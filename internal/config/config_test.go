@@ -85,13 +85,16 @@ func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
 		{"unknown key", least + "drain_mim: 5s\n", `config.yaml:8:1: unknown key "drain_mim"; did you mean "drain_min"?`},
 		{"unknown key inside", strings.Replace(least, "url:", "ulr:", 1), `config.yaml:5:3: unknown key "ulr" in source; did you mean "url"?`},
 		{"a key of a later version", least + "cache: {url: s3://b}\n", "not supported by this version"},
-		{"a value of a later version", strings.Replace(least, "balancer:\n", "balancer:\n  mode: asg\n", 1), "not supported by this version"},
 		{"root for the app", least + "app_user: root\n", "can't be root"},
 		{"no user's name", least + "build_user: \"Build User\"\n", "must be the name of a user"},
 		{"one user for both", least + "app_user: shop\nbuild_user: shop\n", "different users"},
 		{"the builds' user for the app", least + "app_user: bootagent-build\n", "different users"},
 		{"credentials of somebody", least + "credentials: admin\n", "must be none, instance (the instance's own role), or the ARN of a role"},
 		{"credentials of a user", least + "credentials: arn:aws:iam::123456789012:user/shop\n", "the ARN of a role"},
+		{"ports in mode asg", strings.Replace(least, "balancer:\n", "balancer:\n  mode: asg\n  ports: 8080-8083\n", 1), "the target groups' own port"},
+		{"an overlap in mode asg", strings.Replace(least, "balancer:\n", "balancer:\n  mode: asg\n", 1) + "switch: overlap\n", "an instance has one port"},
+		{"no target groups in mode asg", strings.Replace(least, "target_groups: [shop]", "mode: asg", 1), "balancer.target_groups is missing"},
+		{"a mode that there is not", strings.Replace(least, "balancer:\n", "balancer:\n  mode: elb\n", 1), "mode"},
 		{"no version", strings.Replace(least, "version: 1\n", "", 1), `write "version: 1"`},
 		{"a newer version", strings.Replace(least, "version: 1", "version: 2", 1), "upgrade it"},
 		{"no app", strings.Replace(least, "app: shop\n", "", 1), "app"},
@@ -142,6 +145,16 @@ func TestAnAppThatCannotRunTwiceNeedsOnePort(t *testing.T) {
 		c, err := config.Parse("config.yaml", []byte(strings.Replace(least, "balancer:\n", "balancer:\n  ports: \""+ports+"\"\n", 1)+"switch: restart\n"))
 		if err != nil || !c.Restart || c.Balancer.FirstPort != 8080 {
 			t.Errorf("%s: got %+v, %v", ports, c.Balancer, err)
+		}
+	}
+}
+
+func TestInModeASGThePortIsTheTargetGroups(t *testing.T) {
+	t.Parallel()
+	for _, word := range []string{"", "switch: restart\n"} {
+		c, err := config.Parse("config.yaml", []byte(strings.Replace(least, "balancer:\n", "balancer:\n  mode: asg\n", 1)+word))
+		if err != nil || !c.Restart || c.Balancer.FirstPort != 0 || c.Balancer.LastPort != 0 || c.Balancer.Mode != config.ModeASG {
+			t.Errorf("%q: got %+v, %v", word, c, err)
 		}
 	}
 }

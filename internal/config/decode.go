@@ -34,9 +34,13 @@ func decode(m *strictyaml.Map) Config {
 		r.Done()
 	}
 	word := "overlap"
-	m.Get("switch").Enum(&word, []string{"overlap", "restart"})
-	c.Restart = word == "restart"
-	c.Balancer = balancer(m, c.Balancer, c.Restart)
+	choice := m.Get("switch")
+	choice.Enum(&word, []string{"overlap", "restart"})
+	c.Balancer = balancer(m, c.Balancer, word == "restart")
+	c.Restart = word == "restart" || c.Balancer.Mode == ModeASG
+	if choice.Given() && word == "overlap" && c.Balancer.Mode == ModeASG {
+		choice.Fail("switch: overlap does not go with balancer.mode asg, in which an instance has one port: leave it out")
+	}
 	m.Get("drain_min").Duration(&c.DrainMin, 0, time.Hour)
 	m.Get("unhealthy_grace").Duration(&c.UnhealthyGrace, time.Second, time.Hour)
 	m.Get("hold_on_failure").Duration(&c.HoldOnFailure, 0, 24*time.Hour)
@@ -123,7 +127,7 @@ func checkHost(s string) error {
 func balancer(root *strictyaml.Map, b Balancer, restart bool) Balancer {
 	v := root.Get("balancer")
 	m := v.Map()
-	m.Get("mode").Enum(&b.Mode, []string{ModeSelf, ModeNone}, "asg")
+	m.Get("mode").Enum(&b.Mode, []string{ModeSelf, ModeASG, ModeNone})
 	groups := m.Get("target_groups")
 	for _, item := range groups.List() {
 		var group string
@@ -132,18 +136,23 @@ func balancer(root *strictyaml.Map, b Balancer, restart bool) Balancer {
 		}
 	}
 	switch {
-	case b.Mode == ModeSelf && len(b.TargetGroups) == 0 && !groups.Given():
+	case b.Mode != ModeNone && len(b.TargetGroups) == 0 && !groups.Given():
 		root.Require("balancer", `its target_groups are where healthy instances are registered; write "balancer: {mode: none}" if there is no load balancer`)
 		if v.Given() {
 			v.Fail("balancer.target_groups is missing: it lists the ARNs or names of the target groups in which healthy instances are registered; write \"mode: none\" if there is no load balancer")
 		}
-	case b.Mode == ModeSelf && groups.Given() && len(groups.List()) == 0:
+	case b.Mode != ModeNone && groups.Given() && len(groups.List()) == 0:
 		groups.Fail("balancer.target_groups is empty; name at least one, or write \"mode: none\"")
 	case b.Mode == ModeNone && groups.Given():
 		groups.Fail("balancer.target_groups is given, but balancer.mode is none: leave one of them out")
 	}
 	var ports string
-	if p := m.Get("ports"); p.String(&ports) {
+	if p := m.Get("ports"); b.Mode == ModeASG {
+		b.FirstPort, b.LastPort = 0, 0
+		if p.Given() {
+			p.Fail("balancer.ports does not go with balancer.mode asg, in which Auto Scaling registers the target groups' own port: leave it out")
+		}
+	} else if p.String(&ports) {
 		first, last, err := portRange(ports, restart)
 		if err != nil {
 			p.Fail("balancer.ports %s", err)

@@ -164,6 +164,7 @@ type TargetGroup struct {
 	Name                string `json:"name"`
 	TargetType          string `json:"target_type"` // bootagent needs "instance"
 	Protocol            string `json:"protocol"`    // HTTP, HTTPS, TCP, …
+	Port                int    `json:"port"`        // on which Auto Scaling registers instances, where the group is attached
 	HealthCheckInterval int    `json:"health_check_interval"`
 	// DeregistrationDelay is in seconds; AWS's default is 300.
 	DeregistrationDelay int `json:"deregistration_delay"`

@@ -106,7 +106,14 @@ func (t *Trial) configuration(i *Instance) string {
 	if t.OnePort {
 		last = i.First
 	}
-	fmt.Fprintf(&b, "balancer: {target_groups: [%q], ports: \"%d-%d\"}\n", t.TargetGroup, i.First, last)
+	switch t.Mode {
+	case "asg":
+		fmt.Fprintf(&b, "balancer: {mode: asg, target_groups: [%q]}\n", t.TargetGroup)
+	case "none":
+		fmt.Fprintf(&b, "balancer: {mode: none, ports: \"%d-%d\"}\n", i.First, last)
+	default:
+		fmt.Fprintf(&b, "balancer: {target_groups: [%q], ports: \"%d-%d\"}\n", t.TargetGroup, i.First, last)
+	}
 	fmt.Fprintf(&b, "drain_min: %s\n", DrainMin)
 	for key, value := range map[string]time.Duration{"unhealthy_grace": t.UnhealthyGrace, "hold_on_failure": t.HoldOnFailure} {
 		if value > 0 {

@@ -59,6 +59,10 @@ type Options struct {
 	Listen string
 	// Check is how the balancer checks targets; Interval is set by the trial.
 	Check elbv2.HealthCheck
+	// Mode is balancer.mode, "" for self. Attached attaches the target group to the Auto Scaling group. Mode asg needs both, and a
+	// fleet of one: all instances of a laptop would have the target group's port.
+	Mode     string
+	Attached bool
 	// OnePort gives each instance one port instead of a range, which is enough for releases that take turns.
 	OnePort bool
 	// Configuration is appended to each instance's configuration, as YAML.
@@ -166,7 +170,13 @@ func (t *Trial) serveApp() (err error) {
 	}
 	check := t.Check
 	check.Interval, check.Timeout = HealthInterval, HealthInterval/2
-	if t.TargetGroup, err = t.Balancer.CreateTargetGroup(elbv2.GroupSpec{Name: t.App, Port: 8080, Check: check, Delay: Delay}); err != nil {
+	own := 8080 // which nobody uses, but where Auto Scaling registers it
+	if t.Attached || t.Mode == "asg" {
+		if own, _, err = t.ports.take(); err != nil {
+			return err
+		}
+	}
+	if t.TargetGroup, err = t.Balancer.CreateTargetGroup(elbv2.GroupSpec{Name: t.App, Port: own, Check: check, Delay: Delay}); err != nil {
 		return err
 	}
 	lb, err := t.Balancer.CreateLoadBalancer(elbv2.BalancerSpec{Name: t.App})
@@ -179,8 +189,12 @@ func (t *Trial) serveApp() (err error) {
 
 // Launch makes the Auto Scaling group, which launches the fleet.
 func (t *Trial) Launch() error {
+	var attached []string
+	if t.Attached {
+		attached = []string{t.TargetGroup}
+	}
 	return t.Groups.CreateGroup(autoscaling.GroupConfig{
-		Name: GroupName, Min: 0, Max: max(10, 2*t.Options.Instances), Desired: t.Options.Instances,
+		Name: GroupName, Min: 0, Max: max(10, 2*t.Options.Instances), Desired: t.Options.Instances, TargetGroups: attached,
 		Hooks: []autoscaling.Hook{
 			{Name: "boot", Transition: autoscaling.Launching, Heartbeat: Hook, Default: model.HookAbandon},
 			{Name: "leave", Transition: autoscaling.Terminating, Heartbeat: LeaveHook, Default: model.HookContinue},

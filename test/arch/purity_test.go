@@ -14,7 +14,7 @@ import (
 // code. A directory stands for all its files.
 func pure() []string {
 	return []string{
-		"agent/plan.go", "agent/plan_retire.go", "agent/plan_launch.go", "agent/memory.go", "agent/memory_maps.go", "agent/retry.go", "agent/leaving.go", "agent/restart.go",
+		"agent/plan.go", "agent/plan_retire.go", "agent/plan_launch.go", "agent/memory.go", "agent/memory_maps.go", "agent/retry.go", "agent/leaving.go", "agent/restart.go", "agent/attached.go",
 		"agent/desired.go", "agent/step.go", "agent/observed.go", "internal/model",
 	}
 }

@@ -169,8 +169,8 @@ func TestGroupsByNameAndByARN(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []model.TargetGroup{
-		{ARN: api, Name: "api", TargetType: "instance", Protocol: "HTTP", HealthCheckInterval: 1, DeregistrationDelay: 7},
-		{ARN: w.web, Name: "web", TargetType: "instance", Protocol: "HTTP", HealthCheckInterval: 1, DeregistrationDelay: 7},
+		{ARN: api, Name: "api", TargetType: "instance", Protocol: "HTTP", Port: 80, HealthCheckInterval: 1, DeregistrationDelay: 7},
+		{ARN: w.web, Name: "web", TargetType: "instance", Protocol: "HTTP", Port: 80, HealthCheckInterval: 1, DeregistrationDelay: 7},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

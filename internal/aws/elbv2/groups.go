@@ -47,6 +47,7 @@ func (b *Balancer) describe(ctx context.Context, group string) (model.TargetGrou
 		Name:                aws.ToString(found.TargetGroupName),
 		TargetType:          string(found.TargetType),
 		Protocol:            string(found.Protocol),
+		Port:                int(aws.ToInt32(found.Port)),
 		HealthCheckInterval: int(aws.ToInt32(found.HealthCheckIntervalSeconds)),
 		DeregistrationDelay: defaultDelay,
 	}
