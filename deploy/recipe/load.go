@@ -65,7 +65,7 @@ func read(fsys fs.FS, name string) (data []byte, found bool, err error) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("look at %s: %w", name, err)
+		return nil, false, fmt.Errorf("open %s: %w", name, err)
 	}
 	if !before.Mode().IsRegular() {
 		return nil, false, &strictyaml.Error{File: name, Message: "is not a regular file"}
@@ -77,7 +77,7 @@ func read(fsys fs.FS, name string) (data []byte, found bool, err error) {
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, false, fmt.Errorf("look at %s: %w", name, err)
+		return nil, false, fmt.Errorf("open %s: %w", name, err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, false, &strictyaml.Error{File: name, Message: "is not a regular file"}

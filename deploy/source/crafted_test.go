@@ -117,20 +117,6 @@ func TestADeltaChainOfTenThousandIsFollowed(t *testing.T) {
 	}
 }
 
-// TestADeltaThatCopiesByteByByteEndsWithItsDeadline copies a quarter of a gigabyte, each byte by an instruction of its own, from a base on the disk.
-func TestADeltaThatCopiesByteByByteEndsWithItsDeadline(t *testing.T) {
-	t.Parallel()
-	var c craft
-	const big = 17 << 20
-	base := c.object(packBlob, make([]byte, big))
-	c.refDelta(base, deltaOf(big, 256<<20, bytes.Repeat([]byte{0x90, 1}, 256<<20)...))
-	sha := c.commit(c.tree(item{"100644", "f", base}))
-	s := newSource(t, source.Config{URL: offering(t, sha, c.pack()), FetchTimeout: 5 * time.Second, ResolveTimeout: time.Second})
-	if _, err := fetch(t, s, sha); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "longer than 5s") {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestWhatStandsInThePlaceOfACommitIsTheRevisionsFault(t *testing.T) {
 	t.Parallel()
 	var c craft
@@ -151,7 +137,7 @@ func TestWhatStandsInThePlaceOfACommitIsTheRevisionsFault(t *testing.T) {
 		"a tag of a hundred tags":    {deep, "it is an annotated tag"},
 		"a tag of escapes":           {c.object(packTag, []byte("object \x1b[2J\u202e\u009b31m")), "it is an annotated tag"},
 		"a tag of nothing":           {c.object(packTag, nil), "it is an annotated tag"},
-		"a tag that never ends":      {c.object(packTag, bytes.Repeat([]byte("a"), 1<<20)), "it is an annotated tag"},
+		"a tag that never ends":      {c.object(packTag, bytes.Repeat([]byte("a"), 1<<16)), "it is an annotated tag"},
 		"a commit of a blob":         {c.commit(body), "is said to be a tree, but is a blob"},
 		"a commit of a commit":       {c.commit(commit), "is said to be a tree, but is a commit"},
 		"a commit of nothing":        {c.object(packCommit, []byte("author T\n\nx")), "does not begin with its tree"},
@@ -208,7 +194,9 @@ func TestDirectoriesThatGitWouldNotWriteAreRefused(t *testing.T) {
 	for name, tc := range cases {
 		var c craft
 		c.blob("x")
-		c.blob(megabytes)
+		if name == "a link of megabytes" {
+			c.blob(megabytes)
+		}
 		c.tree(item{"100644", "y", body})
 		sha := c.commit(c.object(packTree, tc.raw))
 		_, err := fetch(t, newSource(t, source.Config{URL: offering(t, sha, c.pack())}), sha)
@@ -307,7 +295,7 @@ func TestAnAnswerThatMakesNoSenseIsToldInASentence(t *testing.T) {
 
 func TestHeadersOfMegabytesAndOfEscapesAreNoneOfTheLog(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("x", 500_000)
+	long := strings.Repeat("x", 100_000)
 	for name, header := range map[string]http.Header{
 		"a type":      {"Content-Type": {long}},
 		"a location":  {"Location": {"/" + long}, "Content-Type": {"text/plain"}},

@@ -3,10 +3,51 @@ package source
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"encoding/binary"
+	"os"
+	"path/filepath"
 	"testing"
 
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+
+	"github.com/bootagent/bootagent/deploy/tree"
 )
+
+// TestADeltaThatCopiesByteByByteEndsWithItsContext has a million instructions, which nobody waits for any more.
+func TestADeltaThatCopiesByteByByteEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	w, err := tree.New(filepath.Join(t.TempDir(), "tree"), tree.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	const copies = 1 << 20
+	name := filepath.Join(t.TempDir(), "delta")
+	delta := append(binary.AppendUvarint([]byte{1}, copies), bytes.Repeat([]byte{0x90, 1}, copies)...)
+	if err := os.WriteFile(name, delta, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for _, cancelled := range []bool{false, true} {
+		if cancelled {
+			cancel()
+		}
+		o := &object{kind: plumbing.BlobObject}
+		r := &reader{writer: w, limits: w.Limits(), metaMax: metaMax}
+		r.deltas.at, r.deltas.read = map[*object]span{o: {0, int64(len(delta))}}, file
+		if err := r.apply(ctx, o, content{data: []byte("x"), size: 1}); (err != nil) != cancelled {
+			t.Errorf("cancelled: %t, got %v", cancelled, err)
+		}
+	}
+}
 
 // FuzzDelta holds our way of applying deltas against go-git's.
 func FuzzDelta(f *testing.F) {
