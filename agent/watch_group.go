@@ -97,8 +97,10 @@ func (a *Agent) mismatch(ctx context.Context, m model.Membership) (mismatch erro
 		if mismatch = unfit(m, groups); mismatch == nil || refused {
 			return mismatch, refused, nil
 		}
-		err = a.tell(ctx, func(w *world) { refused = w.memory.InService.IsZero() })
-		return mismatch, refused && err == nil, err
+		if err := a.tell(ctx, func(w *world) { refused = w.memory.InService.IsZero() }); err != nil {
+			return nil, false, err
+		}
+		return mismatch, refused, nil
 	}
 	if len(m.TargetGroups) == 0 {
 		return nil, false, nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"github.com/bootagent/bootagent/internal/region/autoscaling"
 	"github.com/bootagent/bootagent/internal/region/imds"
 	"github.com/bootagent/bootagent/internal/region/machine"
+	"github.com/bootagent/bootagent/internal/region/wire"
 )
 
 // Instance is an instance of the fleet: a bootagent process with an IMDS, a
@@ -43,6 +45,17 @@ func (t *Trial) Instances() []*Instance {
 		}
 	}
 	return out
+}
+
+// Resize changes how many instances the fleet should have, as aws autoscaling set-desired-capacity does.
+func (t *Trial) Resize(ctx context.Context, instances int) error {
+	_, err := t.Groups.Serve(ctx, wire.Call{Service: autoscaling.Name, Operation: "SetDesiredCapacity", Form: url.Values{
+		"AutoScalingGroupName": {GroupName}, "DesiredCapacity": {strconv.Itoa(instances)},
+	}})
+	if err != nil {
+		return fmt.Errorf("resize the fleet: %w", err)
+	}
+	return nil
 }
 
 // command prepares an instance: what machine.Launcher runs.

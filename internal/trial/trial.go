@@ -11,10 +11,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -26,7 +24,6 @@ import (
 	"github.com/bootagent/bootagent/internal/region/elbv2"
 	"github.com/bootagent/bootagent/internal/region/imds"
 	"github.com/bootagent/bootagent/internal/region/machine"
-	"github.com/bootagent/bootagent/internal/region/wire"
 )
 
 // A laptop's times, against an Application Load Balancer's: people wait.
@@ -200,17 +197,6 @@ func (t *Trial) Launch() error {
 			{Name: "leave", Transition: autoscaling.Terminating, Heartbeat: LeaveHook, Default: model.HookContinue},
 		},
 	})
-}
-
-// Resize changes how many instances the fleet should have, as aws autoscaling set-desired-capacity does.
-func (t *Trial) Resize(ctx context.Context, instances int) error {
-	_, err := t.Groups.Serve(ctx, wire.Call{Service: autoscaling.Name, Operation: "SetDesiredCapacity", Form: url.Values{
-		"AutoScalingGroupName": {GroupName}, "DesiredCapacity": {strconv.Itoa(instances)},
-	}})
-	if err != nil {
-		return fmt.Errorf("resize the fleet: %w", err)
-	}
-	return nil
 }
 
 // URL is where the balancer serves the app.

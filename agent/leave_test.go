@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/timeline"
+	"github.com/bootagent/bootagent/internal/unit"
+)
+
+// box is a machine on which release 1 serves with a worker, with no balancer before it.
+type box struct {
+	mu     sync.Mutex
+	units  []unit.Status
+	memory Memory
+	stops  []string
+	hangs  bool // Stop does, until it is told to end
+	full   bool // the disk is
+}
+
+func (b *box) Start(context.Context, unit.Spec) error { return nil }
+func (b *box) Stop(ctx context.Context, name string, _ time.Duration) error {
+	if b.hangs {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stops = append(b.stops, name)
+	for n, u := range b.units {
+		if u.Name == name {
+			b.units = append(b.units[:n:n], b.units[n+1:]...)
+			break
+		}
+	}
+	return nil
+}
+func (b *box) List(context.Context) ([]unit.Status, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.units, nil
+}
+func (b *box) Tail(context.Context, string, int) ([]string, error)       { return nil, nil }
+func (b *box) Run(context.Context, unit.Spec, io.Writer) error           { return nil }
+func (b *box) Load() (Memory, error)                                     { return b.memory, nil }
+func (b *box) Established(int) (int, error)                              { return 0, nil }
+func (b *box) Listening() (map[int]bool, error)                          { return nil, nil }
+func (b *box) MemoryAvailable() (int64, error)                           { return 1 << 40, nil }
+func (b *box) Resolve(context.Context, string) (string, error)           { return one.Revision, nil }
+func (b *box) Prepared(context.Context) ([]deploy.Prepared, error)       { return nil, nil }
+func (b *box) Promote(context.Context, int64) error                      { return nil }
+func (b *box) TargetLifecycle(context.Context) (model.Lifecycle, error)  { return "", nil }
+func (b *box) Sockets(context.Context, string) (s unit.Sockets, e error) { return s, nil }
+func (b *box) Prepare(ctx context.Context, _ model.Release, _ *timeline.Spans) (deploy.Prepared, error) {
+	<-ctx.Done()
+	return deploy.Prepared{}, context.Cause(ctx)
+}
+func (b *box) Save(m Memory) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.full {
+		return io.ErrShortWrite
+	}
+	b.memory = m
+	return nil
+}
+
+// living runs an agent on the box, within synctest's time, until the test is done with it.
+func living(t *testing.T, b *box, test func(t *testing.T, a *Agent)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		_, _, m := scenery(settled(unbalanced())...)
+		m.InstanceID, m.BootID = "i-1", "b"
+		o, _, _ := scenery(runs(one, 8080), worker(one))
+		b.units, b.memory = o.Units, m
+		a := New(Options{
+			Rules: Rules{App: "shop", FirstPort: 8080, LastPort: 8081}, DrainMin: 30 * time.Second,
+			Identity: model.Identity{InstanceID: "i-1", BootID: "b"}, Metadata: b, Parameters: parameters{err: model.ErrNoRelease},
+			Group: &groupOf{}, Preparer: b, Runner: b, Sockets: b, Store: b, Log: zap.NewNop(),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		test(t, a)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAMachineThatGoesDownDrainsFirst(t *testing.T) {
+	t.Parallel()
+	b := &box{}
+	living(t, b, func(t *testing.T, a *Agent) {
+		began := time.Now()
+		if err := a.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < 30*time.Second || took > 40*time.Second {
+			t.Errorf("it took %s, and drain_min is 30s", took)
+		}
+		if got := strings.Join(b.stops, " "); got != "bootagent-shop-1-web bootagent-shop-1-worker" {
+			t.Errorf("stopped were %s", got)
+		}
+		if s := a.Status(); s.Leaving != ShuttingDown || s.State != "drained" || len(s.Problems) > 1 || s.Problems["health"] != "" {
+			t.Errorf("the status says %+v", s) // of one problem: there is no release parameter
+		}
+	})
+}
+
+func TestADrainThatIsNotOverInTimeSaysWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	living(t, &box{hangs: true}, func(t *testing.T, a *Agent) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := a.Leave(ctx)
+		if err == nil || !strings.Contains(err.Error(), "stop bootagent-shop-1-web") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestADrainThatCannotBeRememberedIsNotBegun(t *testing.T) {
+	t.Parallel()
+	b := &box{full: true}
+	living(t, b, func(t *testing.T, a *Agent) {
+		err := a.Drain(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "could not be remembered") || !strings.Contains(err.Error(), io.ErrShortWrite.Error()) {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(time.Minute)
+		if s := a.Status(); s.Leaving != Stays || len(b.stops) > 0 {
+			t.Errorf("the status says %q, and stopped were %v", s.Leaving, b.stops)
+		}
+	})
+}
