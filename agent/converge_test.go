@@ -102,7 +102,7 @@ func (w *machine) effect(step Step) Outcome {
 			w.o.Membership.Lifecycle = model.LifecycleInService
 		}
 	case CompleteTermination:
-		if !gone(w.o, w.d.Rules) {
+		if !gone(w.o, w.d, w.m) {
 			w.Fatalf("%s, with %+v running and %+v registered", step, w.o.Units, w.o.Targets)
 		}
 		w.o.Membership.Lifecycle = model.LifecycleTerminatingProceed
@@ -284,7 +284,7 @@ func TestWhateverHappenedItLeaves(t *testing.T) {
 		for range 100 {
 			w.round()
 		}
-		if !gone(w.o, w.d.Rules) || w.m.Serving {
+		if !gone(w.o, w.d, w.m) || w.m.Serving {
 			t.Fatalf("left are %+v, targets %+v, memory %+v", w.o.Units, w.o.Targets, w.m)
 		}
 		if ends && w.o.Membership.Lifecycle != model.LifecycleTerminatingProceed {

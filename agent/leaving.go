@@ -54,13 +54,20 @@ func (o Observed) terminating() bool {
 	return o.TargetLifecycle == model.LifecycleTerminated
 }
 
-// gone says whether nothing of the app runs here any more, and nothing is registered.
-func gone(o Observed, r Rules) bool {
-	if !o.UnitsKnown || len(o.Units) > 0 || r.Balanced && !o.TargetsKnown {
+// gone says whether nothing of this instance takes requests any more: nothing is registered, and no process of the app
+// runs. Where the machine goes down processes may, once they are drained: systemd ends them after the agent.
+func gone(o Observed, d Desired, m Memory) bool {
+	if !o.UnitsKnown || d.Rules.Balanced && !o.TargetsKnown {
 		return false
 	}
+	for _, u := range o.Units {
+		use, used := m.Ports[u.Port]
+		if !d.ShutDown || u.State == unit.Running && used && !use.Drained {
+			return false
+		}
+	}
 	for _, t := range o.Targets {
-		if r.Balanced && t.Registered {
+		if t.Registered {
 			return false
 		}
 	}
@@ -93,7 +100,7 @@ func (p *plan) sayFarewell() {
 		p.do(CompleteHook{Result: model.HookAbandon})
 	case p.Leaving != Terminating:
 	case m.Lifecycle != model.LifecycleTerminatingWait || m.TerminateHook == "" || p.Departed:
-	case gone(p.Observed, p.Rules), p.now.Sub(p.LeavingSince) > min(hookLimit(m.TerminateTimeout), longestFarewell):
+	case gone(p.Observed, p.Desired, p.Memory), p.now.Sub(p.LeavingSince) > min(hookLimit(m.TerminateTimeout), longestFarewell):
 		p.do(CompleteTermination{})
 	}
 }

@@ -46,11 +46,11 @@ func (p *plan) retireUnit(u unit.Status) {
 	case u.Port == 0 && (p.Leaving != Stays || p.Rules.Restart) && p.webRuns(u.Release):
 		// What still answers requests may count on it.
 	case u.Port == 0:
-		p.do(Stop{Release: u.Release, Unit: u.Name})
+		p.stop(u)
 	case p.Rules.Balanced && !p.TargetsKnown && u.State == unit.Running:
 		// Whether it has traffic, and how long its requests may last, is not known yet.
 	case p.Rules.Attached && use.Condemned != "":
-		p.do(Stop{Release: u.Release, Unit: u.Name, Port: u.Port}) // only the balancer's own checks keep requests away
+		p.stop(u) // only the balancer's own checks keep requests away
 	case used && p.Leaving == Terminating && u.State == unit.Running && p.registeredByGroup(u.Port):
 		// Auto Scaling is about to take it out.
 	case p.Rules.Balanced && p.Targets[u.Port].Registered, used && use.Deregistered.IsZero():
@@ -58,6 +58,14 @@ func (p *plan) retireUnit(u unit.Status) {
 	case used && !use.Drained && u.State == unit.Running:
 		p.do(Drain{Release: u.Release, Port: u.Port})
 	default:
+		p.stop(u)
+	}
+}
+
+// stop ends a unit. Where the machine goes down that is systemd's to do: it has all units' ends in its queue, those of
+// the app after the agent's, and a stop that is asked for now would wait for the agent, which waits for it.
+func (p *plan) stop(u unit.Status) {
+	if !p.ShutDown {
 		p.do(Stop{Release: u.Release, Unit: u.Name, Port: u.Port})
 	}
 }

@@ -147,7 +147,9 @@ func retry(step Step, wait time.Duration) is {
 }
 
 func leaves(why Leaving, since time.Duration) is {
-	return func(_ *Observed, _ *Desired, m *Memory) { m.Leaving, m.LeavingSince = why, noon.Add(-since) }
+	return func(_ *Observed, d *Desired, m *Memory) {
+		m.Leaving, m.LeavingSince, d.ShutDown = why, noon.Add(-since), why == ShuttingDown
+	}
 }
 func lifecycle(state model.Lifecycle) is {
 	return func(o *Observed, _ *Desired, _ *Memory) {
@@ -319,7 +321,9 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"then stopped", settled(leaves(Drained, 0), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon, Drained: true})), []Step{Stop{one, w1, 8080}}},
 		{"and its workers after it", []is{newest(one), served(one), worker(one), leaves(Drained, 0)}, []Step{Stop{one, UnitName("shop", 1, "worker"), 0}}},
 		{"then nothing is left to do", []is{newest(one), served(one), prepared(one), leaves(Drained, 0)}, nil},
-		{"a release on its way is stopped at once", settled(leaves(ShuttingDown, 0), newest(two), prepared(two), runs(two, 8081)), []Step{Deregister{one, 8080, "this instance leaves service"}, Stop{two, w2, 8081}}},
+		{"a machine that goes down drains", settled(leaves(ShuttingDown, 0), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
+		{"and leaves the end of processes to systemd, whose queue they are in", settled(leaves(ShuttingDown, 0), worker(one), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon, Drained: true})), nil},
+		{"a release on its way is stopped at once", settled(leaves(Drained, 0), newest(two), prepared(two), runs(two, 8081)), []Step{Deregister{one, 8080, "this instance leaves service"}, Stop{two, w2, 8081}}},
 		{"without a balancer it is drained as well", []is{unbalanced(), newest(one), inService(one, 8080), runs(one, 8080), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon}), leaves(Drained, 0)}, []Step{Drain{one, 8080}}},
 		{"nothing new is fetched", settled(leaves(Drained, 0), newest(two), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
 		{"what crashes is not started again", []is{newest(one), inService(one, 8080), exited(one, 8080), leaves(Terminating, 0)}, []Step{Deregister{one, 8080, "this instance leaves service"}}},

@@ -96,7 +96,7 @@ func (a *Agent) publish(w *world, now time.Time) {
 // reverted, failed; draining and drained of an instance that leaves.
 func deployment(s Status, w *world) string {
 	if s.Leaving != Stays {
-		if gone(w.observed, w.desired.Rules) {
+		if gone(w.observed, w.desired, w.memory) {
 			return "drained"
 		}
 		return "draining"
