@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -168,8 +169,8 @@ func (f *fleet) explain(ctx context.Context) {
 	}
 }
 
-// commit makes the case's next commit, and gives its number.
-func (f *fleet) commit() int {
+// commit makes the case's next commit, with more files where a folder can't hold them, and gives its number.
+func (f *fleet) commit(more ...map[string]gittest.File) int {
 	f.t.Helper()
 	n := len(f.commits) + 1
 	files := map[string]gittest.File{}
@@ -177,6 +178,9 @@ func (f *fleet) commit() int {
 		f.read(files, "app")
 	}
 	f.read(files, filepath.Join("cases", f.name, fmt.Sprint(n)))
+	for _, m := range more {
+		maps.Copy(files, m)
+	}
 	files["VERSION"] = gittest.File{Body: fmt.Sprintln(n)} // so that no commit is like another
 	f.commits = append(f.commits, f.repo.CommitFiles("main", files))
 	return n

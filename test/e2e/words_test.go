@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
+	"github.com/bootagent/bootagent/internal/gittest"
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/test/traffic"
 )
@@ -43,9 +44,9 @@ func (f *fleet) put(name, value string, kind ssmtypes.ParameterType) int64 {
 }
 
 // release commits the case's next commit, asks for it, and gives the release's number.
-func (f *fleet) release() int64 {
+func (f *fleet) release(more ...map[string]gittest.File) int64 {
 	f.t.Helper()
-	n := f.commit()
+	n := f.commit(more...)
 	return f.put(parameter, f.commits[n-1], ssmtypes.ParameterTypeString)
 }
 
