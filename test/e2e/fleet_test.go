@@ -32,7 +32,7 @@ import (
 const (
 	scale = 0.05             // of the time in which the balancer learns of changes
 	delay = 10 * time.Second // the target group's deregistration delay: 300 s on AWS
-	hook  = 2 * time.Minute  // the launch hook's heartbeat time-out: an hour on AWS
+	hook  = 2 * time.Minute  // the lifecycle hooks' heartbeat time-out: an hour on AWS
 
 	// patience is how long anything is waited for; a test that works never comes near it.
 	patience = 3 * time.Minute
@@ -238,7 +238,10 @@ func (f *fleet) launch() {
 	f.t.Helper()
 	err := f.groups.CreateGroup(autoscaling.GroupConfig{
 		Name: groupName, Min: 0, Max: 2 * f.options.instances, Desired: f.options.instances,
-		Hooks: []autoscaling.Hook{{Name: "bootagent", Transition: autoscaling.Launching, Heartbeat: hook, Default: model.HookAbandon}},
+		Hooks: []autoscaling.Hook{
+			{Name: "bootagent", Transition: autoscaling.Launching, Heartbeat: hook, Default: model.HookAbandon},
+			{Name: "bootagent-leave", Transition: autoscaling.Terminating, Heartbeat: hook, Default: model.HookContinue},
+		},
 	})
 	if err != nil {
 		f.t.Fatal(err)
