@@ -11,16 +11,14 @@ import (
 func TestTheAppIsKeptInItsSandbox(t *testing.T) {
 	t.Parallel()
 	u := unit.Spec{Name: "web", Command: []string{"bin/web"}}
-	walled := Sandbox{User: "shop", Home: "/state/home", Walled: true}
-	shared := []string{"/state/shared/uploads"}
-	got := walled.keep(u, shared)
-	if got.User != "shop" || got.Metadata || !slices.Equal(got.Writable, []string{"/state/shared/uploads", "/state/home"}) {
+	walled := Sandbox{User: "shop", Home: "/state/home", Shared: "/state/shared", Walled: true}
+	if got := walled.keep(u, true); got.User != "shop" || got.Metadata || !slices.Equal(got.Writable, []string{"/state/home", "/state/shared"}) {
 		t.Errorf("got %+v", got)
 	}
-	if len(shared) != 1 {
-		t.Errorf("what is shared was changed: %v", shared)
+	if got := walled.keep(u, false); !slices.Equal(got.Writable, []string{"/state/home"}) {
+		t.Errorf("an app that shares nothing may write %v", got.Writable)
 	}
-	if got := (Sandbox{Home: "/state/home", Metadata: true}).keep(u, shared); got.User != "" || !got.Metadata || got.Writable != nil {
+	if got := (Sandbox{Home: "/state/home", Metadata: true}).keep(u, true); got.User != "" || !got.Metadata || got.Writable != nil {
 		t.Errorf("on a laptop: %+v", got)
 	}
 }

@@ -60,7 +60,7 @@ func (s scene) grace(rel model.Release, name string) time.Duration {
 // spec is what every command of the app has in common, its processes and its health command: the sandbox, the release's
 // directory and the app's environment.
 func (a *Agent) spec(id model.Identity, prepared deploy.Prepared, port int, secrets map[string]string) unit.Spec {
-	return a.Sandbox.keep(unit.Spec{Dir: prepared.Dir, Environment: a.environment(id, prepared, port, secrets)}, prepared.Shared)
+	return a.Sandbox.keep(unit.Spec{Dir: prepared.Dir, Environment: a.environment(id, prepared, port, secrets)}, len(prepared.Shared) > 0)
 }
 
 // environment is what a command of the app sees: nothing of the agent's own

@@ -248,7 +248,7 @@ func TestWhoIsToBlameForAFailure(t *testing.T) {
 		{"a cut transfer", nil, io.ErrUnexpectedEOF, "", "unexpected EOF"},
 		{"no recipe", map[string]string{"README": "x"}, nil, "recipe", "recipe: revision aaaaaaaaaaaa: nothing says how to run this app: there is neither a bootagent.yaml nor a Procfile"},
 		{"a wrong key", map[string]string{"bootagent.yaml": "version: 1\nproceses: {}\n"}, nil, "recipe", `recipe: revision aaaaaaaaaaaa: bootagent.yaml:2:1: unknown key "proceses"; did you mean "processes"?`},
-		{"a recipe outside of the tree", map[string]string{"Procfile": "-> /etc/passwd"}, nil, "recipe", "recipe: revision aaaaaaaaaaaa: look at Procfile: "},
+		{"a recipe outside of the tree", map[string]string{"Procfile": "-> /etc/passwd"}, nil, "recipe", "recipe: revision aaaaaaaaaaaa: open Procfile: "},
 		{"a failing build", map[string]string{"bootagent.yaml": "version: 1\nbuild: {run: 'echo no such module; exit 2'}\nprocesses: {web: x}\n"}, nil, "build", "no such module"},
 		{"a build that hangs", map[string]string{"bootagent.yaml": "version: 1\nbuild: {run: 'sleep 606', timeout: 1s}\nprocesses: {web: x}\n"}, nil, "build", "build.timeout, 1s"},
 	} {

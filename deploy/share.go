@@ -21,12 +21,13 @@ import (
 // revision, its build too, is done: what a build writes can't reach them.
 // Nothing ever removes them.
 
-const sharedName = "shared"
+// SharedName is the name of the directory of shared directories, in the state directory.
+const SharedName = "shared"
 
 func (m *Machine) sharedDirs(r recipe.Recipe) []string {
 	var out []string
 	for _, p := range r.Shared {
-		out = append(out, filepath.Join(m.StateDir, sharedName, p))
+		out = append(out, filepath.Join(m.StateDir, SharedName, p))
 	}
 	return out
 }
@@ -93,7 +94,7 @@ func (m *Machine) share(a *releases.Attempt, r recipe.Recipe, brought []string) 
 		if err := app.RemoveAll(p); err != nil {
 			return fmt.Errorf("make room for the shared directory %s: %w", p, err)
 		}
-		if err := app.Symlink(filepath.Join(m.StateDir, sharedName, p), p); err != nil {
+		if err := app.Symlink(filepath.Join(m.StateDir, SharedName, p), p); err != nil {
 			return fmt.Errorf("link the shared directory %s into the release: %w", p, err)
 		}
 	}
@@ -106,7 +107,7 @@ func (m *Machine) makeShared(r recipe.Recipe, brought []string) error {
 	if len(r.Shared) == 0 {
 		return nil
 	}
-	top := filepath.Join(m.StateDir, sharedName)
+	top := filepath.Join(m.StateDir, SharedName)
 	fail := func(err error) error {
 		return fmt.Errorf("make the shared directories in %s: %w", top, err)
 	}

@@ -21,7 +21,7 @@ import (
 // appSandbox is how the app's processes are kept in. It makes the directory that is the app's own.
 func appSandbox(conf config.Config, dirs config.Directories, self *instance, d *daemon) (agent.Sandbox, error) {
 	s := agent.Sandbox{
-		Home: filepath.Join(dirs.State, "home"), Metadata: conf.Credentials.Instance,
+		Home: filepath.Join(dirs.State, "home"), Shared: filepath.Join(dirs.State, deploy.SharedName), Metadata: conf.Credentials.Instance,
 		Credentials: conf.Credentials != config.Credentials{}, Environment: map[string]string{},
 	}
 	if !s.Metadata {
