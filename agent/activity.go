@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/internal/unit"
 )
 
 // activity is a step in flight.
@@ -26,7 +27,7 @@ type activity struct {
 // must survive them is on disk.
 func (a *Agent) reconcile(ctx context.Context, w *world, steps []Step) {
 	for step, act := range w.doing {
-		if !slices.Contains(steps, step) {
+		if !slices.Contains(steps, step) && !w.landing(step, steps) {
 			act.cancel()
 		}
 	}
@@ -38,6 +39,18 @@ func (a *Agent) reconcile(ctx context.Context, w *world, steps []Step) {
 			a.begin(ctx, w, step)
 		}
 	}
+}
+
+// landing says whether what a step is for can be seen already, a moment before the step ends: a process that is just
+// being started. To cancel it would take that back, and the next turn would begin again.
+func (w *world) landing(step Step, planned []Step) bool {
+	start, ok := step.(Start)
+	if !ok {
+		return false
+	}
+	u, there := w.observed.unit(start.Release, start.Process)
+	return there && u.State == unit.Running && u.Port == start.Port &&
+		!slices.ContainsFunc(planned, func(s Step) bool { stop, ok := s.(Stop); return ok && stop.Unit == u.Name })
 }
 
 // ending says whether a step that is not planned any more, of the same

@@ -182,7 +182,7 @@ func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 		m.Ports = with(m.Ports, s.Port, use)
 		m = m.forgetLeft(func(port int) bool { return port == s.Port })
 		if s.Cause == Unhealthy {
-			m = m.condemn(s.Port, s.Release, s.Cause, now)
+			m = m.condemn(s.Port, s.Release, m.Crashes[web].since(s.Cause, now), now)
 		}
 	case Drain:
 		use := m.Ports[s.Port]

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -36,6 +37,18 @@ func (r Retry) again(cause string, now time.Time) Retry {
 func (r Retry) waits(now time.Time) bool {
 	wait := r.NotBefore.Sub(now)
 	return wait > 0 && wait <= longest
+}
+
+// since is a cause that says less than the failure before it, with that: a process that crashes again and again fails
+// its checks, and why it crashes is what a person wants to know.
+func (r Retry) since(cause string, now time.Time) string {
+	switch {
+	case r.Count == 0 || r.Cause == "" || now.Sub(r.At) > calm:
+		return cause
+	case strings.HasPrefix(r.Cause, cause):
+		return r.Cause
+	}
+	return cause + "; before that: " + r.Cause
 }
 
 // repeated tells of failures in a row, to be appended to what is wrong; "" where there was none of late.

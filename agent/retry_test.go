@@ -29,6 +29,12 @@ func TestOnlyAStartAfterAnEndIsACrash(t *testing.T) {
 	if text := condemned.Crashes[web].repeated(at); !strings.Contains(text, "failed 2 times in a row") || !strings.Contains(text, "no database") {
 		t.Errorf("it is told as %q", text)
 	}
+	// What fails its checks since it crashes is condemned for that, and says why it crashed, once.
+	out := Deregister{Release: rel, Port: 8080, Cause: Unhealthy}
+	failing := again.After(out, Outcome{}, at).After(out, Outcome{}, at)
+	if c := failing.Crashes[web]; c.Count != 3 || c.Cause != Unhealthy+"; before that: it exited with code 3" || failing.Ports[8080].Condemned == "" {
+		t.Errorf("got %+v", c)
+	}
 	if text := condemned.Crashes[web].repeated(at.Add(2 * calm)); text != "" {
 		t.Errorf("long after it is still told as %q", text)
 	}

@@ -120,7 +120,9 @@ func (f *fleet) listen() net.Listener {
 // serve serves the repository, and the package that user-data installs.
 func (f *fleet) serve() {
 	f.t.Helper()
-	git, err := gitserver.Repository("shop.git", f.repo.Dir, gitserver.Options{AnySHA: true})
+	git, err := gitserver.Repository("shop.git", f.repo.Dir, gitserver.Options{
+		AnySHA: true, Config: map[string]string{"pack.compression": "0"}, // which costs more than all else of a case with large files
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
