@@ -309,7 +309,7 @@ func (f *fleet) Address(instanceID string) (string, bool) {
 	if i == nil {
 		return "", false
 	}
-	return i.Machine.Address.String(), true
+	return i.Address.String(), true
 }
 
 // transition tells an instance's IMDS.

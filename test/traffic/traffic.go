@@ -81,8 +81,12 @@ func Client() *http.Client {
 func Answers(url, release string) error {
 	client := Client()
 	for range 10 {
-		if got, err := Get(client, url); err != nil || got != release {
-			return fmt.Errorf("the balancer gives release %q (%v)", got, err)
+		got, err := Get(client, url)
+		if err != nil {
+			return err
+		}
+		if got != release {
+			return fmt.Errorf("GET %s: release %q answered, not %q", url, got, release)
 		}
 	}
 	return nil
