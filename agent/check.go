@@ -71,7 +71,8 @@ func (a *Agent) check(ctx context.Context, on scene, s Check) error {
 	if unwell.Output, err = a.Runner.Tail(tail, s.Unit, outputLines); err != nil {
 		unwell.Output = []string{"(its output can't be read: " + err.Error() + ")"}
 	}
-	return &deploy.RevisionError{Phase: "check", Err: errors.New(a.masked(tail, unwell.Error()))}
+	said := a.masked(tail, unwell.Error())
+	return &deploy.RevisionError{Phase: "check", Err: errors.New(said + a.Sandbox.hint(said))}
 }
 
 // alive says whether the incarnation that is checked still runs.

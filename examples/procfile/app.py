@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 
 
 class Hello(BaseHTTPRequestHandler):
@@ -26,13 +27,16 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def server_bind(self):
+        TCPServer.server_bind(self)  # HTTPServer's asks the DNS for its own name, which may take seconds
+
 
 def main():
     server = Server(("", int(os.environ.get("PORT", "8080"))), Hello)
     Hello.timeout = 75  # seconds; longer than a balancer keeps an idle connection
     # shutdown() waits for serve_forever(), so it can't run on the thread that the signal interrupts.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    print("listening on port", server.server_port, flush=True)
+    print("listening on port", server.server_address[1], flush=True)
     server.serve_forever()
 
 
