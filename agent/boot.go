@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/bootagent/bootagent/deploy"
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/unit"
@@ -51,7 +53,7 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 			w.moved, w.observed.Targets[s.Port] = a.Now(), Target{Registered: true, Everywhere: true, Healthy: true}
 		}}
 	case Promote:
-		return result{Outcome{Err: a.Preparer.Promote(ctx, s.Release.Number)}, func(w *world) { w.stale = true }}
+		return result{Outcome{Err: a.promote(ctx, on, s)}, func(w *world) { w.stale = true }}
 	case CompleteHook:
 		ctx, cancel := context.WithTimeout(ctx, write)
 		defer cancel()
@@ -116,11 +118,32 @@ func (a *Agent) start(ctx context.Context, on scene, s Start) error {
 	spec.Name, spec.Process, spec.Command = UnitName(a.Rules.App, s.Release.Number, s.Process), s.Process, process.Run
 	spec.Release, spec.Port, spec.StopTimeout = s.Release, s.Port, process.StopTimeout
 	err = a.Runner.Start(ctx, spec)
+	if err == nil && s.Port != 0 && on.memory.Serving && on.memory.InService.Number != s.Release.Number {
+		a.yield(ctx, spec.Name, true)
+	}
 	var unfit *unit.CommandError
 	if errors.As(err, &unfit) {
 		return &deploy.RevisionError{Phase: "start", Err: errors.New(a.masked(ctx, err.Error()))}
 	}
 	return err
+}
+
+// yield lets a candidate go before what serves when memory runs out, and a release that is in service stand with the rest.
+// It is a precaution: a machine that refuses it runs the app all the same.
+func (a *Agent) yield(ctx context.Context, name string, yields bool) {
+	if err := a.Runner.Yield(ctx, name, yields); err != nil {
+		a.Log.Warn("which process goes first when memory runs out could not be said", zap.String("unit", name), zap.Bool("yields", yields), zap.Error(err))
+	}
+}
+
+// promote makes the release the one in service on this machine.
+func (a *Agent) promote(ctx context.Context, on scene, s Promote) error {
+	for _, u := range on.units {
+		if isThe(u.Release, s.Release) {
+			a.yield(ctx, u.Name, false)
+		}
+	}
+	return a.Preparer.Promote(ctx, s.Release.Number)
 }
 
 // deregister takes a port out of the balancer.

@@ -47,6 +47,7 @@ func (b *box) List(context.Context) ([]unit.Status, error) {
 }
 func (b *box) Tail(context.Context, string, int) ([]string, error)       { return nil, nil }
 func (b *box) Run(context.Context, unit.Spec, io.Writer) error           { return nil }
+func (b *box) Yield(context.Context, string, bool) error                 { return nil }
 func (b *box) Load() (Memory, error)                                     { return b.memory, nil }
 func (b *box) Listening() (map[int]bool, error)                          { return nil, nil }
 func (b *box) MemoryAvailable() (int64, error)                           { return 1 << 40, nil }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -286,4 +288,29 @@ func assign(port int, listeners []sockets.Listener, held map[uint64]bool) unit.S
 	}
 	sort.Ints(found.Others)
 	return found
+}
+
+// Yield is in unit.Runner. What a unit is started with is the agent's own score.
+func (r *Runner) Yield(_ context.Context, name string, yields bool) error {
+	_, rec, err := r.find(name)
+	if err != nil || rec.Exit != nil {
+		return err
+	}
+	alive, err := members(r.mark(rec), map[ident]bool{})
+	if err != nil {
+		return err
+	}
+	own, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return fmt.Errorf("read the agent's own score: %w", err)
+	}
+	base, err := strconv.Atoi(strings.TrimSpace(string(own)))
+	if err != nil {
+		return fmt.Errorf("read the agent's own score: %w", err)
+	}
+	pids := make([]int, 0, len(alive))
+	for _, p := range alive {
+		pids = append(pids, p.pid)
+	}
+	return unit.YieldMemory(pids, base, yields)
 }

@@ -164,17 +164,16 @@ func (c command) spawn(ctx context.Context, marker string, output *os.File) (mai
 // What a background unit is given: see sched(7), ioprio_set(2) and proc_pid_oom_score_adj(5). Each is inherited, may
 // be had without privilege, and is done as well as the kernel lets us: a build that runs at full weight is no failure.
 const (
-	backgroundNice     = 10
-	backgroundIO       = 2<<13 | 7 // class best effort, the lowest level of it
-	backgroundOOMScore = 500
-	ioprioWhoProcess   = 1
+	backgroundNice   = 10
+	backgroundIO     = 2<<13 | 7 // class best effort, the lowest level of it
+	ioprioWhoProcess = 1
 )
 
 func lower(pid int) {
 	_ = unix.Setpriority(unix.PRIO_PROCESS, pid, backgroundNice)
 	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(pid), backgroundIO)
 	dir := fmt.Sprintf("/proc/%d/", pid)
-	_ = os.WriteFile(dir+"oom_score_adj", []byte(fmt.Sprint(backgroundOOMScore)), 0)
+	_ = os.WriteFile(dir+"oom_score_adj", []byte(fmt.Sprint(unit.BackgroundScore)), 0)
 	// A session is a scheduling group of its own where the kernel has autogroups, and inside of a group of one nice
 	// says nothing: the group's own niceness does.
 	_ = os.WriteFile(dir+"autogroup", []byte(fmt.Sprint(backgroundNice)), 0)

@@ -29,7 +29,7 @@ const (
 // proc_pid_oom_score_adj(5).
 const (
 	backgroundWeight   = uint64(10)
-	backgroundOOMScore = int32(500)
+	backgroundOOMScore = int32(unit.BackgroundScore)
 )
 
 // defaultStopTimeout is Spec.StopTimeout's default.

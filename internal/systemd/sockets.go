@@ -63,3 +63,21 @@ func assign(port int, listeners []sockets.Listener, held map[uint64]bool) unit.S
 	found.Others = slices.Compact(found.Others)
 	return found
 }
+
+// Yield is in unit.Runner. systemd itself could not lower a score that it has raised, but for a unit that it starts anew.
+func (r *Runner) Yield(ctx context.Context, name string, yields bool) error {
+	ctx, done, err := r.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	s, err := r.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	pids, err := r.processes(ctx, s.unit)
+	if err != nil {
+		return err
+	}
+	return unit.YieldMemory(pids, 0, yields)
+}

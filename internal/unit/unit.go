@@ -111,6 +111,10 @@ type Runner interface {
 	Tail(ctx context.Context, name string, n int) ([]string, error)
 	// Sockets says what the unit listens on.
 	Sockets(ctx context.Context, name string) (Sockets, error)
+	// Yield says whether the unit goes before others when memory runs out, as a candidate does that nobody needs yet, or
+	// stands with them again. It concerns the processes that the unit has, and those that they start later. One
+	// that has exited is no error.
+	Yield(ctx context.Context, name string, yields bool) error
 	// Run runs a command to its end and kills every process that is left of it, also when ctx ends first (its
 	// cause is then in the error). Output goes to out as it comes, from one goroutine, and never after Run has
 	// returned; out bounds it, and an error from its Write ends the command. A command that could run and failed is

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -204,4 +205,35 @@ func unknown(t *testing.T, b *bench) {
 	if _, err := b.Sockets(t.Context(), "web"); !errors.Is(err, unit.ErrUnknown) {
 		t.Errorf("Sockets: %v", err)
 	}
+}
+
+func yields(t *testing.T, b *bench) {
+	b.start(b.spec("web", "daemon:touch:"+b.file("daemon"), "touch:"+b.file("pid"), "wait"))
+	pids := []int{b.pid(b.file("pid")), b.pid(b.file("daemon"))}
+	scores := func() (all []int) {
+		for _, pid := range pids {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			score, err := strconv.Atoi(strings.TrimSpace(string(text)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, score)
+		}
+		return all
+	}
+	before := scores()
+	for _, yields := range []bool{true, true, false, false} {
+		if err := b.Yield(t.Context(), "web", yields); err != nil {
+			t.Fatal(err)
+		}
+		for i, score := range scores() {
+			if (score > before[i]) != yields || score >= before[i]+unit.BackgroundScore {
+				t.Errorf("yields %t: its score went from %d to %d", yields, before[i], score)
+			}
+		}
+	}
+	b.stop("web", time.Second)
 }

@@ -44,6 +44,7 @@ func Contract(t *testing.T, newRunner NewRunner) {
 		"a flood of output does not fill the disk":                   flood,
 		"sockets tell the port it was told from others":              socketsOwned,
 		"a port that a stranger holds is not the unit's":             socketsForeign,
+		"a unit that yields goes first when memory runs out":         yields,
 		"the next agent finds the units and can stop them":           adoption,
 		"the next agent knows what exited":                           adoptionExited,
 		"no secret is in any file":                                   noSecret,
