@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	say := flag.String("say", "", "a line to print first")
+	say := flag.String("say", "", "a line to print first, and again once it listens: its last line, whenever it is killed")
 	after := flag.Duration("after", 0, "wait so long before listening")
 	dies := flag.Duration("dies", 0, "exit with 3 so long after the start; 0 is never")
 	silent := flag.Bool("silent", false, "never listen")
@@ -56,6 +56,9 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Println("listening on", listener.Addr())
+	if *say != "" {
+		fmt.Println(*say)
+	}
 	if *tells != "" {
 		fmt.Println(*tells, "is", os.Getenv(*tells))
 	}
