@@ -48,6 +48,7 @@ type options struct {
 	instances int
 	userData  string // the file in packaging/user-data
 	disk      int64  // of each machine, see nspawn.Options
+	noWalls   bool   // of each machine, see nspawn.Options
 	// git wraps the git server.
 	git func(http.Handler) http.Handler
 	// booting is told of each machine as soon as it takes commands; it should return soon.
@@ -256,7 +257,7 @@ func (f *fleet) Launch(ctx context.Context, launched autoscaling.Instance) (auto
 	if err != nil {
 		return nil, err
 	}
-	m, err := f.image.Boot(ctx, nspawn.Options{UserData: text, Disk: f.disk, Files: f.files()})
+	m, err := f.image.Boot(ctx, nspawn.Options{UserData: text, Disk: f.disk, NoWalls: f.noWalls, Files: f.files()})
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,40 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/region/wire"
 )
+
+func TestAMachineWithoutAWallRunsNothingAndGivesItselfUp(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "walls", func(o *options) { o.noWalls = true })
+	f.release()
+	f.launch()
+	i := f.only()
+	f.until("ended for good", func(ctx context.Context) error {
+		out, err := i.Exec(ctx, "systemctl", "show", "--property=ActiveState,ExecMainStatus", "bootagent")
+		if err == nil && out != "ExecMainStatus=5\nActiveState=failed\n" {
+			err = fmt.Errorf("the agent is %q", out)
+		}
+		return err
+	})
+	said, err := i.Journal(t.Context(), "--unit=bootagent")
+	if err != nil || !strings.Contains(said, "a build would reach the instance's credentials") || !strings.Contains(said, "was completed with ABANDON") {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if lifecycle, _, _ := f.groups.Lifecycle(i.id); lifecycle != model.LifecycleTerminatingWait { // where nobody answers any more
+		t.Errorf("the group has it as %s", lifecycle)
+	}
+	if units, err := i.units(t.Context()); err != nil || len(units) > 0 {
+		t.Errorf("units were started: %v (%v)", units, err)
+	}
+	if ran, err := i.Exec(t.Context(), "ls", "/var/lib/bootagent/builds"); err == nil && ran != "" {
+		// A build's log is made before the build is asked for; nothing may have written to it.
+		if size := i.do("sh", "-c", "cat /var/lib/bootagent/builds/* | wc -c"); size != "0" {
+			t.Errorf("a build has run and printed %s bytes", size)
+		}
+	}
+}
 
 // attempts are what a build or the app could do of what it tried: see app/walls.py.
 type attempts map[string]struct {

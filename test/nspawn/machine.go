@@ -19,6 +19,9 @@ type Options struct {
 	UserData string
 	// Files are put on the disk, by absolute path; their directories are made.
 	Files map[string]File
+	// NoWalls boots a machine whose systemd can't keep units from addresses, and says nothing of that: there is no BPF for
+	// control groups in it.
+	NoWalls bool
 	// Disk is the size of the disk for what is written, in bytes; 0 is 2 GB. It is memory.
 	Disk int64
 }
@@ -38,8 +41,9 @@ type Machine struct {
 	// Host is where it reaches the host.
 	Host netip.Addr
 
-	slot  slot
-	group string // its control group, version 2
+	slot    slot
+	group   string // its control group, version 2
+	noWalls bool
 
 	mu      sync.Mutex
 	process *exec.Cmd     // systemd-nspawn; nil while the machine is off
@@ -63,7 +67,7 @@ func (i *Image) Boot(ctx context.Context, o Options) (*Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.release())
 	}
-	m := &Machine{Name: s.name(), Address: s.address(), Host: s.gateway(), slot: s, group: s.cgroup(mounts[0])}
+	m := &Machine{Name: s.name(), Address: s.address(), Host: s.gateway(), slot: s, group: s.cgroup(mounts[0]), noWalls: o.NoWalls}
 	err = m.disk(i.root, o)
 	if err == nil {
 		err = m.network(ctx)
@@ -103,9 +107,11 @@ func (m *Machine) Start(ctx context.Context) error {
 	// It outlives ctx, which is the boot's alone: Close ends it.
 	c := exec.Command("systemd-nspawn", "--boot", "--settings=no", "--register=no", "--keep-unit", "--console=pipe", // see above
 		"--machine="+m.Name, "--directory="+m.slot.root(), "--network-namespace-path="+m.slot.netns(),
-		"--resolv-conf=off", "--timezone=off", "--link-journal=no",
+		"--resolv-conf=off", "--timezone=off", "--link-journal=no")
+	if !m.noWalls {
 		// What IPAddressDeny= and nftables need. Without them both do nothing, and say nothing.
-		"--capability=CAP_NET_ADMIN,CAP_BPF,CAP_PERFMON", "--system-call-filter=bpf")
+		c.Args = append(c.Args, "--capability=CAP_NET_ADMIN,CAP_BPF,CAP_PERFMON", "--system-call-filter=bpf")
+	}
 	c.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	c.Stdout, c.Stderr = console, console
 	// In a control group of its own from its first moment, or two machines would share one.
