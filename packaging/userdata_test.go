@@ -129,12 +129,15 @@ func cloudConfig(t *testing.T, file, text string) string {
 	return c.WriteFiles[0].Content
 }
 
-func TestTheInstallPageShowsTheUserDataWordForWord(t *testing.T) {
+func TestTheReadmeAndTheInstallPageShowTheUserDataWordForWord(t *testing.T) {
 	t.Parallel()
 	page := read(t, "../docs/install.md")
 	for file, text := range userData(t) {
 		if !strings.Contains(page, "\n"+text+"```") {
 			t.Errorf("docs/install.md does not show %s as it is", file)
 		}
+	}
+	if !strings.Contains(read(t, "../README.md"), "\n"+read(t, "user-data/debian.sh")+"```") {
+		t.Error("README.md does not show user-data/debian.sh as it is")
 	}
 }

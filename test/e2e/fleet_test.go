@@ -47,8 +47,10 @@ const (
 type options struct {
 	instances int
 	userData  string // the file in packaging/user-data
-	disk      int64  // of each machine, see nspawn.Options
-	noWalls   bool   // of each machine, see nspawn.Options
+	// verbatim changes nothing in the user-data but the package's address and digest.
+	verbatim bool
+	disk     int64 // of each machine, see nspawn.Options
+	noWalls  bool  // of each machine, see nspawn.Options
 	// git wraps the git server.
 	git func(http.Handler) http.Handler
 	// booting is told of each machine as soon as it takes commands; it should return soon.
@@ -70,6 +72,7 @@ type fleet struct {
 	listener elbv2.Listener
 	target   string // the target group's ARN
 	served   string // where the git server and the package are
+	github   github // of a verbatim fleet
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -85,6 +88,11 @@ func newFleet(t testing.TB, name string, edits ...func(*options)) *fleet {
 		edit(&f.options)
 	}
 	var err error
+	if f.verbatim {
+		if f.github, err = newGithub(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if f.region, err = region.New(t.Context(), region.Options{Listener: f.listen()}); err != nil {
 		t.Fatal(err)
 	}
@@ -216,18 +224,23 @@ func (f *fleet) text() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	config, err := os.ReadFile(filepath.Join("cases", f.name, "config"))
-	if err != nil {
-		return "", err
-	}
 	digest := sha256.Sum256(deb)
 	out := string(text)
-	for _, change := range [][2]string{
+	changes := [][2]string{
 		{"https://example.com/bootagent.deb", f.served + "/bootagent.deb"},
 		{strings.Repeat("0", 64), hex.EncodeToString(digest[:])},
-		{"https://github.com/you/shop.git", f.served + "/shop.git"},
-		{"balancer: {target_groups: [" + targetGroup + "]}}", "balancer: {target_groups: [" + targetGroup + "]}, " + strings.TrimSpace(string(config)) + "}"},
-	} {
+	}
+	if !f.verbatim {
+		config, err := os.ReadFile(filepath.Join("cases", f.name, "config"))
+		if err != nil {
+			return "", err
+		}
+		changes = append(changes, [][2]string{
+			{"https://github.com/you/shop.git", f.served + "/shop.git"},
+			{"balancer: {target_groups: [" + targetGroup + "]}}", "balancer: {target_groups: [" + targetGroup + "]}, " + strings.TrimSpace(string(config)) + "}"},
+		}...)
+	}
+	for _, change := range changes {
 		if !strings.Contains(out, change[0]) {
 			return "", fmt.Errorf("%s does not say %q", f.userData, change[0])
 		}
@@ -269,6 +282,9 @@ func (f *fleet) Launch(ctx context.Context, launched autoscaling.Instance) (auto
 			PrivateIP: m.Address.String(), TargetLifecycle: string(model.LifecycleInService),
 		})
 	}
+	if err == nil && f.verbatim {
+		i.unserve, err = f.serveGithub(ctx, m)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("launch %s: %w", launched.ID, errors.Join(err, m.Close(context.WithoutCancel(ctx))))
 	}
@@ -282,11 +298,15 @@ func (f *fleet) Launch(ctx context.Context, launched autoscaling.Instance) (auto
 // files are on a machine's disk before its first boot: where its region is, which AWS knows by itself, and two walls less than on an
 // instance. They make systemd mount /proc anew, and in a container, which the machine is, that shows the host's boot id.
 func (f *fleet) files() map[string]nspawn.File {
-	return map[string]nspawn.File{
+	files := map[string]nspawn.File{
 		"/etc/bootagent/environment":                             {Content: []byte("AWS_ENDPOINT_URL=" + f.region.Endpoint() + "\n")},
 		"/srv/somebody-elses":                                    {Content: []byte("not for the app"), Mode: 0o600},
 		"/etc/systemd/system/bootagent.service.d/container.conf": {Content: []byte("[Service]\nProtectKernelTunables=no\nProtectControlGroups=no\n")},
 	}
+	if f.verbatim {
+		maps.Copy(files, f.github.files())
+	}
+	return files
 }
 
 func metadataListeners(ctx context.Context, m *nspawn.Machine) ([]net.Listener, error) {

@@ -22,6 +22,8 @@ type instance struct {
 	f    *fleet
 	id   string
 	imds *imds.Server
+	// unserve ends what is served in its network besides; nil for nothing.
+	unserve func() error
 
 	// power is held to read by whoever uses the machine, and to write by whoever switches it off and on.
 	power  sync.RWMutex
@@ -38,7 +40,11 @@ func (i *instance) Terminate(ctx context.Context) error {
 	i.ending.Do(func() {
 		i.power.Lock()
 		defer i.power.Unlock()
-		i.err = errors.Join(i.imds.Close(), i.Close(ctx))
+		i.err = i.imds.Close()
+		if i.unserve != nil {
+			i.err = errors.Join(i.err, i.unserve())
+		}
+		i.err = errors.Join(i.err, i.Close(ctx))
 		close(i.gone)
 	})
 	return i.err

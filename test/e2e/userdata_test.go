@@ -17,7 +17,7 @@ func TestUserDataBringsABareInstanceIntoServiceAndPurgingThePackageLeavesNothing
 	for _, form := range []string{"debian.sh", "debian.yaml"} {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, "userdata", func(o *options) { o.userData = form })
+			f := newFleet(t, "userdata", func(o *options) { o.userData, o.verbatim = form, true })
 			release := f.release()
 			f.launch()
 			// What the instance would be without the package.
