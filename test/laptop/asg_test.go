@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/bootagent/bootagent/internal/region/autoscaling"
 	"github.com/bootagent/bootagent/internal/region/fault"
@@ -55,6 +56,7 @@ func TestInModeASGTheLaunchHookIsTheGate(t *testing.T) {
 		}
 		answered <- err
 	}()
+	time.Sleep(time.Second) // of the three that the request takes: by now it is the app's
 	_, err := l.Groups.Serve(t.Context(), wire.Call{Service: autoscaling.Name, Operation: "TerminateInstanceInAutoScalingGroup", Form: url.Values{
 		"InstanceId": {i.ID}, "ShouldDecrementDesiredCapacity": {"false"},
 	}})
