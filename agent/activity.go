@@ -78,10 +78,10 @@ func startsWeb(step Step) bool {
 
 // vital says whether a step must be taken even where nothing can be remembered
 // (a full disk): what was in service is started again, the group gets its
-// answer, and old releases make room for a new one. Each is found out anew after a restart.
+// answer, and old releases end and make room for a new one. Each is found out anew after a restart.
 func (w *world) vital(step Step) bool {
 	switch s := step.(type) {
-	case CompleteHook, Check, Prepare:
+	case CompleteHook, Check, Prepare, Stop:
 		return true
 	case Start:
 		return w.memory.Serving && s.Release.Number == w.memory.InService.Number

@@ -37,3 +37,17 @@ func TestAProcessThatCanBeSeenIsNotTakenBackWhileItStarts(t *testing.T) {
 		}
 	}
 }
+
+// What is to be stopped may be what fills the disk.
+func TestAFullDiskKeepsNoProcessAlive(t *testing.T) {
+	t.Parallel()
+	o, d, m := scenery(settled(newest(two), bad(two, noon), prepared(two), runs(two, 8081))...)
+	full := &box{full: true}
+	a := New(Options{Identity: model.Identity{InstanceID: "i-1"}, Store: full, Runner: full, Log: zap.NewNop()})
+	w := &world{observed: o, desired: d, memory: m, problems: map[string]string{}, doing: map[Step]*activity{}}
+	a.reconcile(t.Context(), w, Plan(o, d, m, noon))
+	a.finish(w)
+	if w.problems["memory"] == "" || len(full.stops) != 1 {
+		t.Errorf("stopped were %v, and the problems are %v", full.stops, w.problems)
+	}
+}

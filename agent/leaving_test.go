@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -55,6 +56,9 @@ func TestADrainOutlivesTheBootAndATerminationDoesNot(t *testing.T) {
 	if next.Leaving != Stays || next.DrainSince != noon || next.Departed {
 		t.Errorf("another boot left %+v", next)
 	}
+	if renamed := m.On(model.Identity{InstanceID: "i-1", BootID: "a"}, "/another"); renamed.DrainSince != noon || renamed.Leaving != Stays {
+		t.Errorf("another release parameter left %+v", renamed)
+	}
 	if other := m.On(model.Identity{InstanceID: "i-2", BootID: "a"}, ""); !other.DrainSince.IsZero() {
 		t.Errorf("another instance is drained: %+v", other)
 	}
@@ -66,5 +70,55 @@ func TestWhatWasDrainedServesNoMore(t *testing.T) {
 	m = m.After(Stop{one, UnitName("shop", 1, web), 8080}, Outcome{}, noon)
 	if m.Serving || m.Port != 0 || m.InService != one {
 		t.Errorf("got %+v", m)
+	}
+}
+
+// A stop that was called off has been sent all the same: what is ending must not be registered anew, on no account.
+func TestAProcessThatWasToldToStopDoesNotComeBackIntoService(t *testing.T) {
+	t.Parallel()
+	stop := Stop{one, UnitName("shop", 1, web), 8080}
+	for _, c := range []struct {
+		name  string
+		scene []is
+	}{
+		{"drained", settled(target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon, Drained: true}))},
+		{"without a balancer", settled(unbalanced(), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon, Drained: true}))},
+		{"before it ever had traffic", []is{newest(one), prepared(one), runs(one, 8080), passed(one, 8080)}},
+	} {
+		o, d, m := scenery(append(c.scene, leaves(Drained, 0))...)
+		worded := func(m Memory) string { return fmt.Sprint(Plan(o, d, m, noon)) }
+		if got := worded(m); got != fmt.Sprint([]Step{stop}) {
+			t.Fatalf("%s: it leaves by %s", c.name, got)
+		}
+		m = m.Before(stop)
+		if got := worded(m); got != fmt.Sprint([]Step{stop}) {
+			t.Errorf("%s: while it is stopped the plan is %s", c.name, got)
+		}
+		m.Leaving = Stays
+		if got := worded(m); got != fmt.Sprint([]Step{stop}) {
+			t.Errorf("%s: after undrain the plan is %s", c.name, got)
+		}
+		m = m.After(stop, Outcome{}, noon)
+		if _, used := m.Ports[8080]; used {
+			t.Errorf("%s: once it is stopped its port is remembered as %+v", c.name, m.Ports[8080])
+		}
+	}
+}
+
+// Where no target says so, only the memory knows that a process which was on its way out serves again.
+func TestWithoutABalancerWhatIsBackIsDrainedInFullTheNextTime(t *testing.T) {
+	t.Parallel()
+	o, d, m := scenery(settled(unbalanced(), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon, Drained: true}))...)
+	back := Promote{one, 8080}
+	if got := Plan(o, d, m, noon); len(got) != 1 || got[0] != back {
+		t.Fatalf("the plan is %v", got)
+	}
+	m = m.Before(back).After(back, Outcome{}, noon)
+	if got := Plan(o, d, m, noon); len(got) > 0 {
+		t.Errorf("then the plan is %v", got)
+	}
+	m.Leaving = Drained
+	if got := Plan(o, d, m, noon); len(got) != 1 || got[0].Phase() != "deregister" {
+		t.Errorf("and the next time it leaves by %v", got)
 	}
 }

@@ -82,10 +82,15 @@ const (
 
 // On gives the memory as it is good for this instance on this boot: all of it
 // on the same boot, what concerns processes and ports forgotten on a new one,
-// nothing of another instance's (an image may have been made of a used disk) or of another parameter's.
+// nothing of another instance's (an image may have been made of a used disk), and of another parameter's only that an
+// operator took the instance out of service.
 func (m Memory) On(id model.Identity, parameter string) Memory {
 	if m.InstanceID != id.InstanceID || m.Parameter != parameter {
-		return Memory{Schema: MemorySchema, InstanceID: id.InstanceID, BootID: id.BootID, Parameter: parameter}
+		fresh := Memory{Schema: MemorySchema, InstanceID: id.InstanceID, BootID: id.BootID, Parameter: parameter}
+		if m.InstanceID == id.InstanceID {
+			fresh.DrainSince = m.DrainSince // of the instance, whatever it is to serve
+		}
+		return fresh
 	}
 	if m.BootID != id.BootID {
 		m.BootID = id.BootID
@@ -142,9 +147,13 @@ func (m Memory) Before(step Step) Memory {
 	case Register:
 		m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
 		m = m.forgetLeft(func(port int) bool { return port == s.Port })
-	case Promote: // where there is no balancer, nothing was registered
-		if _, ok := m.Ports[s.Port]; !ok {
+	case Promote: // where there is no balancer, nothing was registered, and nothing says that it is back
+		if use, ok := m.Ports[s.Port]; !ok || !use.Deregistered.IsZero() {
 			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
+		}
+	case Stop: // a process that is ending must not come back into service if it is wanted again meanwhile
+		if use := m.Ports[s.Port]; s.Port != 0 && use.Condemned == "" {
+			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release, Deregistered: use.Deregistered, Drained: true, Condemned: "it was told to stop"})
 		}
 	}
 	return m

@@ -203,7 +203,8 @@ func (p *plan) serves(rel model.Release, u unit.Status) bool {
 			return false
 		}
 	}
-	if !p.serving(rel, u) {
+	back := !p.Rules.Balanced && !p.Ports[u.Port].Deregistered.IsZero() // it was on its way out, and no target says so
+	if !p.serving(rel, u) || back {
 		p.do(Promote{Release: rel, Port: u.Port})
 		return false
 	}

@@ -53,7 +53,7 @@ func (p *plan) retireUnit(u unit.Status) {
 		p.stop(u) // only the balancer's own checks keep requests away
 	case used && p.Leaving == Terminating && u.State == unit.Running && p.registeredByGroup(u.Port):
 		// Auto Scaling is about to take it out.
-	case p.Rules.Balanced && p.Targets[u.Port].Registered, used && use.Deregistered.IsZero():
+	case p.Rules.Balanced && p.Targets[u.Port].Registered, used && use.Deregistered.IsZero() && !use.Drained:
 		p.do(Deregister{Release: u.Release, Port: u.Port, Cause: p.cause(u, use)})
 	case used && !use.Drained && u.State == unit.Running:
 		p.do(Drain{Release: u.Release, Port: u.Port})
