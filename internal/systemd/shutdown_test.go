@@ -1,11 +1,14 @@
 package systemd
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 	"testing"
+
+	"github.com/bootagent/bootagent/internal/unit"
 )
 
 func TestAMachineThatRunsIsNotShuttingDown(t *testing.T) {
@@ -31,17 +34,40 @@ func TestWhatIsSeenWhenStopped(t *testing.T) {
 	}
 	stopped := make(chan os.Signal, 1)
 	signal.Notify(stopped, syscall.SIGTERM)
-	if err := Ready(); err != nil {
+	// A build is under way meanwhile, and is called off.
+	r, err := New(t.Context(), Options{Prefix: "seen-", Dir: "/run/seen", Service: "stopped.service"})
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = r.Close() }()
+	ctx, callOff := context.WithCancel(t.Context())
+	defer callOff()
+	ran := make(chan error, 1)
+	go func() {
+		ran <- r.Run(ctx, unit.Spec{Name: "build", Command: []string{"/bin/sh", "-c", "echo runs; exec sleep infinity"}, Dir: "/"}, once(func() {
+			if err := Ready(); err != nil {
+				t.Error(err)
+			}
+		}))
+	}()
 	<-stopped
 	down, err := ShuttingDown(t.Context())
+	callOff()
+	built := <-ran
 	file, failed := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if failed != nil {
 		t.Fatal(failed)
 	}
-	fmt.Fprintf(file, "%v %v\n", down, err)
+	fmt.Fprintf(file, "%v %v, %v\n", down, err, built)
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// once is a writer that calls it at the first write.
+type once func()
+
+func (o once) Write(p []byte) (int, error) {
+	o()
+	return len(p), nil
 }

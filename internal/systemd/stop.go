@@ -117,7 +117,9 @@ func (r *Runner) remove(ctx context.Context, service string) error {
 		return err
 	}
 	err := r.bus.job(ctx, func(ctx context.Context, c *conn, result chan<- string) error {
-		_, err := c.StopUnitContext(ctx, service, "replace", result)
+		// Units stop after the agent's own (properties), so where that is being stopped, by a restart or with the machine, a
+		// job in this order would wait for the agent, which waits for it.
+		_, err := c.StopUnitContext(ctx, service, "ignore-dependencies", result)
 		return err
 	})
 	if isNoUnit(err) {
