@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -162,10 +163,17 @@ func reached(ctx context.Context, addresses []string) string {
 	return strings.TrimSpace(strings.Join(answers, " "))
 }
 
-// forbidden says whether this process may send nothing to an address: the wall drops a connection's packets in silence,
-// which takes its time to show, but refuses a datagram at once, with EPERM.
+// forbidden says whether the wall keeps this process from an address. The wall drops a connection's packets in silence,
+// which takes its time to show, but refuses a datagram at once. So does a firewall that lets only some protocols out, behind
+// which the metadata may be reached all the same: but it refuses one to the address beside it, too.
 func forbidden(ctx context.Context, address string) bool {
-	connection, err := new(net.Dialer).DialContext(ctx, "udp", address)
+	at, err := netip.ParseAddrPort(address)
+	return err == nil && refused(ctx, at) && !refused(ctx, netip.AddrPortFrom(at.Addr().Prev(), at.Port()))
+}
+
+// refused says whether the kernel refuses to send a datagram to an address, with EPERM.
+func refused(ctx context.Context, to netip.AddrPort) bool {
+	connection, err := new(net.Dialer).DialContext(ctx, "udp", to.String())
 	if err != nil {
 		return false
 	}

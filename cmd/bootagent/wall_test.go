@@ -8,8 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -109,6 +113,51 @@ func TestAProbeIsAnsweredOnlyByWhatItCanReach(t *testing.T) {
 	}
 	if got := reached(t.Context(), []string{unreachable}); got != "" {
 		t.Errorf("reached %q", got)
+	}
+}
+
+// firewall lets connections out of this network namespace, and nothing else.
+const firewall = `ip link set lo up
+nft 'add table inet t; add chain inet t out { type filter hook output priority 0; policy drop; }; add rule inet t out meta l4proto tcp accept'
+exec "$@"`
+
+// The test runs itself again, in a network namespace of its own: a hardened image has such a firewall, and no wall.
+func TestAFirewallIsNotTakenForTheWall(t *testing.T) {
+	t.Parallel()
+	const inside = "BOOTAGENT_BEHIND_A_FIREWALL"
+	if os.Getenv(inside) == "" {
+		if os.Geteuid() != 0 {
+			t.Skip("LEFT OUT: a network namespace needs root")
+		}
+		for _, tool := range []string{"unshare", "ip", "nft"} {
+			if _, err := exec.LookPath(tool); err != nil {
+				t.Skipf("LEFT OUT: %v", err)
+			}
+		}
+		again := exec.CommandContext(t.Context(), "unshare", "--net", "sh", "-ec", firewall, "sh", os.Args[0], "-test.run=^"+t.Name()+"$")
+		again.Env = append(os.Environ(), inside+"=1")
+		if out, err := again.CombinedOutput(); err != nil {
+			t.Errorf("%v:\n%s", err, out)
+		}
+		return
+	}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metadata := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- metadata.Serve(listener) }()
+	defer func() {
+		_ = metadata.Close()
+		<-served
+	}()
+	address := listener.Addr().String()
+	if !refused(t.Context(), netip.MustParseAddrPort(address)) {
+		t.Fatal("the firewall lets a datagram pass")
+	}
+	if got := reached(t.Context(), []string{address}); got != address {
+		t.Errorf("reached %q, want %q", got, address)
 	}
 }
 
