@@ -29,6 +29,7 @@ func TestNothingThatHappensToTheAgentCostsARequest(t *testing.T) {
 	}{
 		{"a restart of the agent", func() { i.do("systemctl", "restart", "bootagent") }},
 		{"the death of the agent", func() { i.do("kill", "-KILL", pid) }},
+		{"the death of all in its control group", func() { i.do("systemctl", "kill", "--signal=KILL", "bootagent") }},
 		{"an upgrade of its package", func() {
 			if err := i.Copy(t.Context(), packages.second, "/root/bootagent.deb"); err != nil {
 				t.Fatal(err)
