@@ -110,7 +110,7 @@ func (a *Agent) start(ctx context.Context, on scene, s Start) error {
 	if err := a.enoughMemory(on, s); err != nil {
 		return err
 	}
-	secrets, err := a.readSecrets(ctx)
+	secrets, err := a.secretsFor(ctx, on.memory, s.Release)
 	if err != nil {
 		return fmt.Errorf("read the app's environment: %w", err)
 	}

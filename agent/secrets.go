@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"github.com/bootagent/bootagent/internal/mask"
+	"github.com/bootagent/bootagent/internal/model"
 )
 
 // masked is what the app said, fit for a log, an error or the memory: without
@@ -39,6 +42,23 @@ func (a *Agent) readSecrets(ctx context.Context) (map[string]string, error) {
 		a.secrets.mask = mask.New(a.secrets.names)
 	}
 	return secrets, nil
+}
+
+// secretsFor gives the app's environment for a start. What serves here, and crashed, gets it as it was read last where
+// Parameter Store can't be reached: it must not stay down for that.
+func (a *Agent) secretsFor(ctx context.Context, m Memory, rel model.Release) (map[string]string, error) {
+	secrets, err := a.readSecrets(ctx)
+	if err == nil || ctx.Err() != nil || !m.Serving || m.InService.Number != rel.Number {
+		return secrets, err
+	}
+	a.secrets.Lock()
+	last := a.secrets.last
+	a.secrets.Unlock()
+	if last == nil {
+		return nil, err
+	}
+	a.Log.Warn("the app's environment can't be read, so what serves is started again with what was read last", zap.Error(err))
+	return last, nil
 }
 
 // lastSecrets gives the app's environment as it was read last, when a process was started. It is read where this agent

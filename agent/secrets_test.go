@@ -99,3 +99,25 @@ func TestTheMemoryOfAnotherParameterIsForgotten(t *testing.T) {
 		t.Errorf("another parameter: got %+v", other)
 	}
 }
+
+func TestWhatServesIsStartedAgainAlsoWhereParameterStoreCannotBeReached(t *testing.T) {
+	t.Parallel()
+	store := &parameters{environment: map[string]string{"TOKEN": "hunter2hunter2"}}
+	a := New(Options{Log: zap.NewNop(), Parameters: store})
+	serves := Memory{InService: one, Serving: true}
+	if _, err := a.secretsFor(t.Context(), serves, one); err != nil {
+		t.Fatal(err)
+	}
+	store.err = errors.New("no network")
+	if got, err := a.secretsFor(t.Context(), serves, one); err != nil || got["TOKEN"] != "hunter2hunter2" {
+		t.Errorf("what serves gets %v, %v", got, err)
+	}
+	if got, err := a.secretsFor(t.Context(), serves, two); err == nil {
+		t.Errorf("another release gets %v", got)
+	}
+	asleep := serves
+	asleep.Serving = false
+	if got, err := a.secretsFor(t.Context(), asleep, one); err == nil {
+		t.Errorf("what served before the boot gets %v", got)
+	}
+}
