@@ -86,6 +86,9 @@ func findUsers(conf config.Config) (*deploy.Users, error) {
 	if app.UID == build.UID {
 		return nil, &usageError{fmt.Errorf("app_user %s and build_user %s are the same user (uid %d): name two", app.Name, build.Name, app.UID)}
 	}
+	if app.GID == build.GID { // which may read what the app keeps
+		return nil, &usageError{fmt.Errorf("app_user %s and build_user %s have the same group (gid %d), so builds could read what the app keeps: give each a group of its own (usermod --gid)", app.Name, build.Name, app.GID)}
+	}
 	return &deploy.Users{Build: build, App: app}, nil
 }
 
