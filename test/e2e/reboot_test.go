@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bootagent/bootagent/internal/region/fault"
 	"github.com/bootagent/bootagent/test/traffic"
 )
 
@@ -40,6 +41,68 @@ func TestARebootEndsInServiceAndNothingIsAskedBeforeItHasPassedThisBootsChecks(t
 	f.settled(i, 3)
 	i.unharmed(t)
 	users.check(t)
+}
+
+func TestAMachineThatIsOutOfServiceStaysSoOverAReboot(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "reboot")
+	f.release()
+	f.launch()
+	i := f.only()
+	f.settled(i, 1)
+	reboot := func() {
+		t.Helper()
+		i.power.Lock()
+		defer i.power.Unlock()
+		if err := i.Reboot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle := func(ctx context.Context) error {
+		running, err := i.processes(ctx)
+		if err != nil || len(running) > 0 {
+			return fmt.Errorf("these processes run: %v (%v)", running, err)
+		}
+		targets, err := i.targets(ctx)
+		if err != nil || len(targets) > 0 {
+			return fmt.Errorf("these targets are registered: %v (%v)", targets, err)
+		}
+		return nil
+	}
+
+	t.Log("by an operator")
+	i.do("bootagent", "drain")
+	f.release()
+	reboot()
+	f.until("drained still", func(ctx context.Context) error {
+		s, err := i.status(ctx)
+		if err == nil && (s.State != "drained" || s.Newest.Number != 2) {
+			err = fmt.Errorf("it is %s, and release %d is wanted", s.State, s.Newest.Number)
+		}
+		if err != nil {
+			return err
+		}
+		return idle(ctx)
+	})
+	i.do("bootagent", "undrain")
+	f.settled(i, 2) // what is wanted by now
+
+	t.Log("while Parameter Store can't be reached")
+	down := f.region.Faults.Add(fault.Rule{Service: "ssm", Effect: fault.CutBefore()})
+	reboot()
+	f.until("waiting, with a reason", func(ctx context.Context) error {
+		s, err := i.status(ctx)
+		if err == nil && s.Problems["release"] == "" {
+			err = fmt.Errorf("its problems are %v", s.Problems)
+		}
+		if err != nil {
+			return err
+		}
+		return idle(ctx)
+	})
+	down.Remove()
+	f.settled(i, 2)
+	i.unharmed(t)
 }
 
 // unharmed says that what has happened to the machine cost nothing but time: its app was asked nothing too early, no revision is
