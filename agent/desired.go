@@ -69,6 +69,8 @@ func wishes(d Desired, m Memory) []model.Release {
 		order = []model.Release{newest, m.resolved(d.Stable)}
 	case m.InService.IsZero():
 		order = []model.Release{m.resolved(d.Stable), newest}
+	case d.Rules.Attached && !m.Serving && d.current(m.InService, m): // after a reboot: its target has been registered all the while
+		order = []model.Release{m.InService, newest, m.resolved(d.Stable)}
 	case !m.Serving && !d.current(m.InService, m): // the machine slept, and what it served may not be registered any more
 		order = []model.Release{newest, m.resolved(d.Stable)}
 	}

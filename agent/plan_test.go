@@ -263,6 +263,8 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"attached: and stopped at once", settled(attached(), failing(time.Minute), used(one, 8080, PortUse{Deregistered: noon, Condemned: Unhealthy})), []Step{Stop{one, w1, 8080}}},
 		{"attached: a boot starts nothing before it knows what is wanted", []is{attached(), unread(), served(one), prepared(one), target(8080, initialTarget.healthy())}, nil},
 		{"attached: then it does, although the target is still there", []is{attached(), newest(one), served(one), prepared(one), target(8080, initialTarget), leftOver(8080)}, []Step{Start{one, web, 8080}}},
+		{"attached: a boot goes on with what is still wanted, whatever is newer", []is{attached(), newest(two), stable(one), served(one), prepared(one, two), target(8080, initialTarget)}, []Step{Start{one, web, 8080}}},
+		{"attached: and with the newest, where nobody wants it any more", []is{attached(), newest(three), stable(two), served(one), prepared(one, three), target(8080, initialTarget)}, []Step{Start{three, web, 8080}}},
 		{"attached: what crashed is started again at once", []is{attached(), unread(), inService(one, 8080), exited(one, 8080), worker(one)}, []Step{Start{one, web, 8080}}},
 		{"attached: at its end it waits until Auto Scaling has taken it out", settled(attached(), leaves(Terminating, 0), lifecycle(model.LifecycleTerminating)), nil},
 		{"attached: then it drains", settled(attached(), leaves(Terminating, 0), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
