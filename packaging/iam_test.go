@@ -31,7 +31,7 @@ func (l *list) UnmarshalJSON(data []byte) error {
 type statement struct {
 	Sid, Effect      string
 	Action, Resource list
-	Condition        map[string]map[string]string
+	Condition        map[string]map[string]list
 }
 
 type policy struct {
@@ -62,15 +62,16 @@ func (p policy) actions() map[string]bool {
 
 // prefixes are the SDK's packages, and what IAM calls their services.
 var prefixes = map[string]string{
-	"autoscaling": "autoscaling", "elasticloadbalancingv2": "elasticloadbalancing", "ssm": "ssm", "sts": "sts",
+	"autoscaling": "autoscaling", "dynamodb": "dynamodb", "elasticloadbalancingv2": "elasticloadbalancing", "ssm": "ssm", "sts": "sts",
 }
 
-// free are the operations that need no permission.
-var free = []string{"sts:GetCallerIdentity"}
+// free are the operations that need no permission of their own: a transaction needs those of the operations in it.
+var free = []string{"sts:GetCallerIdentity", "dynamodb:TransactWriteItems"}
 
 // unseen are the actions that AWS or the SDK takes for us, and why the code does not show them.
 var unseen = map[string]string{
-	"kms:Decrypt": "Parameter Store decrypts SecureStrings in the caller's name",
+	"kms:Decrypt":                 "Parameter Store decrypts SecureStrings in the caller's name",
+	"dynamodb:ConditionCheckItem": "a transaction's operation that only looks",
 }
 
 const sdkServices = "github.com/aws/aws-sdk-go-v2/service/"
@@ -150,11 +151,11 @@ func TestTheAgentMayDoWhatTheCodeCallsAndNothingElse(t *testing.T) {
 // placeholders are the words that iam/README.md tells to replace, with something that could be there.
 var placeholders = strings.NewReplacer(
 	"REGION", "eu-central-1", "ACCOUNT", "123456789012", "APP", "shop", "ENV", "prod", "TARGETGROUP", "shop-web",
-	"GROUP", "shop-prod", "KEY", "1234abcd-12ab-34cd-56ef-1234567890ab", "ROLE", "shop-app",
+	"TABLE", "bootagent", "GROUP", "shop-prod", "KEY", "1234abcd-12ab-34cd-56ef-1234567890ab", "ROLE", "shop-app",
 )
 
 var (
-	arn      = regexp.MustCompile(`^arn:aws:(ssm|kms|elasticloadbalancing|autoscaling|iam):([a-z0-9-]*):\d{12}:[a-zA-Z0-9:/*.-]+$`)
+	arn      = regexp.MustCompile(`^arn:aws:(ssm|kms|dynamodb|elasticloadbalancing|autoscaling|iam):([a-z0-9-]*):\d{12}:[a-zA-Z0-9:/*.-]+$`)
 	capitals = regexp.MustCompile(`[A-Z]{2}`) // a placeholder that nobody knows
 	unscoped = regexp.MustCompile(`^(autoscaling|elasticloadbalancing):Describe[A-Za-z]+$`)
 )
@@ -191,6 +192,31 @@ func TestPoliciesGrantNoMoreThanTheyMust(t *testing.T) {
 	}
 }
 
+// A table is shared by all apps of an account, perhaps: each statement on it lets in to one app's partition alone.
+func TestTheTableOpensTheAppsOwnRecordsOnly(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"agent", "deployer"} {
+		found := false
+		for _, s := range loadPolicy(t, name).Statement {
+			if !strings.HasPrefix(s.Action[0], "dynamodb:") {
+				continue
+			}
+			found = true
+			if !slices.Equal(s.Condition["ForAllValues:StringEquals"]["dynamodb:LeadingKeys"], list{"APP/ENV"}) {
+				t.Errorf("iam/%s.json: %s is not limited to the partition of the app: %v", name, s.Sid, s.Condition)
+			}
+			for _, action := range s.Action {
+				if action == "dynamodb:Scan" || action == "dynamodb:PartiQLSelect" {
+					t.Errorf("iam/%s.json: %s grants %s, which names no key that the condition could look at", name, s.Sid, action)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("iam/%s.json has no statement on the table", name)
+		}
+	}
+}
+
 var (
 	section = regexp.MustCompile(`(?m)^## .*\(([a-z]+)\.json\)$`)
 	row     = regexp.MustCompile("(?m)^\\| `([a-z]+:[A-Za-z]+)` \\| ([^|]+) \\| ([^|]+) \\|$")
@@ -221,7 +247,7 @@ func TestEveryActionHasItsReason(t *testing.T) {
 				slices.Sorted(maps.Keys(said)), name, slices.Sorted(maps.Keys(granted)))
 		}
 	}
-	for _, name := range []string{"REGION", "ACCOUNT", "APP", "ENV", "TARGETGROUP", "GROUP", "KEY", "ROLE"} {
+	for _, name := range []string{"REGION", "ACCOUNT", "APP", "ENV", "TARGETGROUP", "GROUP", "TABLE", "KEY", "ROLE"} {
 		if !strings.Contains(page, "`"+name+"`") {
 			t.Errorf("iam/README.md does not say that %s is to be replaced", name)
 		}

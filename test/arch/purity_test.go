@@ -15,7 +15,7 @@ import (
 func pure() []string {
 	return []string{
 		"agent/plan.go", "agent/plan_retire.go", "agent/plan_launch.go", "agent/memory.go", "agent/memory_maps.go", "agent/retry.go", "agent/leaving.go", "agent/restart.go", "agent/attached.go",
-		"agent/desired.go", "agent/step.go", "agent/observed.go", "internal/model",
+		"rollout/change.go", "agent/desired.go", "agent/step.go", "agent/observed.go", "internal/model",
 	}
 }
 
