@@ -24,10 +24,10 @@ type layer struct {
 // layers are all there are. A package belongs to the first layer that lists it.
 func layers() []layer {
 	production := []string{"model", "unit", "disk", "tools", "recipe", "steps", "deploy", "health", "rollout", "agent", "operator",
-		"config", "aws", "rolecreds", "process", "systemd", "region", "trial"}
+		"config", "aws", "rolecreds", "process", "systemd", "localstore", "region", "trial"}
 	return []layer{
 		// What only tests use, and the demo, which is one.
-		{"tests", []string{"test/...", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest",
+		{"tests", []string{"test/...", "rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest",
 			"internal/disk/disktest"}, production, true},
 
 		{"model", []string{"internal/model"}, nil, false},
@@ -50,6 +50,7 @@ func layers() []layer {
 		{"aws", []string{"internal/aws/..."}, []string{"rollout", "unit", "model", "tools"}, true},
 		{"rolecreds", []string{"internal/rolecreds"}, []string{"model", "tools"}, false},
 		{"process", []string{"internal/process"}, []string{"rollout", "unit", "model", "tools"}, false},
+		{"localstore", []string{"internal/localstore"}, []string{"rollout", "model", "tools"}, false},
 		{"systemd", []string{"internal/systemd"}, []string{"rollout", "unit", "model", "tools"}, false},
 		{"region", []string{"internal/region/..."}, []string{"model", "tools"}, true},
 
@@ -68,8 +69,8 @@ func owners() map[string][]string {
 		"github.com/spf13/cobra":       {"cmd/..."},
 		"github.com/goccy/go-yaml":     {"internal/strictyaml"},
 		// Libraries for tests.
-		"testing":                   {"internal/unit/unittest", "internal/aws/awstest", "internal/gittest"},
-		"github.com/google/go-cmp/": {"internal/unit/unittest", "internal/aws/awstest", "internal/gittest"},
+		"testing":                   {"rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest"},
+		"github.com/google/go-cmp/": {"rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest"},
 		"pgregory.net/rapid":        {"internal/unit/unittest"},
 	}
 }
