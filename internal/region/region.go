@@ -1,6 +1,6 @@
 // Package region is a region on a laptop: one endpoint on loopback that speaks
 // AWS's wire protocols for every service that is plugged into it, remembers
-// every call, and misbehaves on request. Parameter Store and STS are built in.
+// every call, and misbehaves on request. Parameter Store, DynamoDB and STS are built in.
 //
 // It is for development, tests and demonstrations. Signatures are not verified
 // (see wire), there are no IAM policies but for fault.Deny, and nothing is kept
@@ -22,6 +22,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/bootagent/bootagent/internal/region/dynamodb"
 	"github.com/bootagent/bootagent/internal/region/fault"
 	"github.com/bootagent/bootagent/internal/region/imds"
 	"github.com/bootagent/bootagent/internal/region/ssm"
@@ -54,6 +55,8 @@ type Options struct {
 type Region struct {
 	// SSM is the region's Parameter Store.
 	SSM *ssm.Store
+	// DynamoDB is the region's DynamoDB.
+	DynamoDB *dynamodb.Service
 	// Faults makes calls go wrong.
 	Faults *fault.Injector
 
@@ -78,13 +81,15 @@ func New(ctx context.Context, opts Options) (*Region, error) {
 		opts.Clock = time.Now
 	}
 	r := &Region{
-		SSM:    ssm.New(ssm.Options{Account: opts.Account, Region: opts.Name, Clock: opts.Clock}),
-		Faults: &fault.Injector{}, opts: opts, log: wire.NewLog(opts.Remember), principals: map[string]wire.Principal{},
+		SSM:      ssm.New(ssm.Options{Account: opts.Account, Region: opts.Name, Clock: opts.Clock}),
+		DynamoDB: dynamodb.New(dynamodb.Options{Account: opts.Account, Region: opts.Name, Clock: opts.Clock}),
+		Faults:   &fault.Injector{}, opts: opts, log: wire.NewLog(opts.Remember), principals: map[string]wire.Principal{},
 	}
 	r.wire = wire.NewServer(wire.Options{
 		Region: opts.Name, Principal: r.principal, Intercept: r.Faults.Intercept, Log: r.log, Clock: opts.Clock, Logger: opts.Logger,
 	})
 	r.Handle(ssm.Name, "", r.SSM)
+	r.Handle(dynamodb.Name, "", r.DynamoDB)
 	r.Handle(sts.Name, sts.Namespace, sts.New(sts.Options{Identify: r.Identify, Clock: opts.Clock}))
 
 	if opts.Listener != nil {

@@ -23,6 +23,8 @@ type Adapter struct {
 	Open func(t testing.TB) func() rollout.Store
 	// WithoutTable is a store whose table is not there; nil where a store has none.
 	WithoutTable func(t testing.TB) rollout.Store
+	// Writers is how many write one record at once; 0 is 200. It is for servers that would take long.
+	Writers int
 	// NoTransactions says why several records can't be written together here; such tests are left out, and say so.
 	NoTransactions string
 }
@@ -48,7 +50,7 @@ func Contract(t *testing.T, a Adapter) {
 		"a list has what begins with the prefix and nothing else":           prefixes,
 		"a list is longer than a page":                                      pages,
 		"two fleets don't see each other":                                   fleets,
-		"writers of different attributes lose nothing":                      writers,
+		"writers of different attributes lose nothing":                      manyWriters,
 		"of those who want to be first one is":                              first,
 		"counting by expectation loses no count":                            counting,
 		"a record that grows too large stays as it is":                      tooLarge,
@@ -66,6 +68,10 @@ func Contract(t *testing.T, a Adapter) {
 		"transactions and single writes don't lose each other's":   mixed,
 		"of changes of which one is too large none is made at all": tooLargeTogether,
 	}
+	writers := a.Writers
+	if writers == 0 {
+		writers = 200
+	}
 	run := func(name string, test func(*bench), without string) {
 		t.Run(name, func(t *testing.T) {
 			if without != "" {
@@ -75,7 +81,7 @@ func Contract(t *testing.T, a Adapter) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			t.Cleanup(cancel)
 			open := a.Open(t)
-			test(&bench{TB: t, Store: open(), open: open, other: func() rollout.Store { return a.Open(t)() }, ctx: ctx})
+			test(&bench{TB: t, Store: open(), open: open, other: func() rollout.Store { return a.Open(t)() }, ctx: ctx, writers: writers})
 		})
 	}
 	for name, test := range single {
@@ -99,6 +105,8 @@ type bench struct {
 	ctx   context.Context
 	open  func() rollout.Store // the same records
 	other func() rollout.Store // other ones
+
+	writers int // how many write one record at once
 }
 
 type attributes = map[string]string

@@ -180,8 +180,8 @@ func (b *bench) race(n int, write func(s rollout.Store, n int) error) []int {
 	return won
 }
 
-func writers(b *bench) {
-	const n = 200
+func manyWriters(b *bench) {
+	n := b.writers
 	b.put("rollout", attributes{"term": "1"})
 	won := b.race(n, func(s rollout.Store, n int) error {
 		name := fmt.Sprintf("part/i-%017d", n)

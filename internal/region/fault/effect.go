@@ -124,6 +124,12 @@ func resource(call wire.Call) string {
 			name, _, _ = strings.Cut(name, ":") // the selector is no part of the resource
 			return prefix + "parameter/" + strings.TrimPrefix(name, "/")
 		}
+	case "dynamodb":
+		var in struct{ TableName string }
+		// As above.
+		if _ = json.Unmarshal(call.Body, &in); in.TableName != "" {
+			return prefix + "table/" + in.TableName
+		}
 	case "elasticloadbalancing":
 		if arn := call.Form.Get("TargetGroupArn"); arn != "" && !strings.HasPrefix(call.Operation, "Describe") {
 			return arn

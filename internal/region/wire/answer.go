@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 )
@@ -72,8 +73,10 @@ func failure(req request, xmlns, id string, err error) answer {
 	a := answer{id: id, status: e.status(), code: e.Code}
 	if req.jsonType != "" {
 		a.contentType = req.jsonType
-		// Two strings can't fail to marshal.
-		a.body, _ = json.Marshal(map[string]string{"__type": e.Code, "message": e.Message})
+		document := map[string]any{"__type": e.Code, "message": e.Message}
+		maps.Copy(document, e.Members)
+		// Strings, and what services answer with, can't fail to marshal.
+		a.body, _ = json.Marshal(document)
 		return a
 	}
 	type detail struct{ Type, Code, Message string }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// maxBody bounds a request. SSM's and ELBv2's largest are a few kilobytes.
-const maxBody = 1 << 20
+// maxBody bounds a request. SSM's and ELBv2's largest are a few kilobytes, DynamoDB's 16 MB.
+const maxBody = 16 << 20
 
 // targetServices names the service of an X-Amz-Target prefix, for calls whose
 // signature does not tell.

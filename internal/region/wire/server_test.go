@@ -179,7 +179,7 @@ func TestServerRefusesWhatItCannotRead(t *testing.T) {
 		{"no action", fmt.Sprintf(signature, "autoscaling"), form, "", "Word=x", 400, "MissingAction", "Action"},
 		{"a form that is none", fmt.Sprintf(signature, "autoscaling"), form, "", "Action=%zz", 400, "MalformedQueryString", "form"},
 		{"another protocol", fmt.Sprintf(signature, "monitoring"), "application/cbor", "", "x", 400, "InvalidRequest", "application/cbor"},
-		{"a body without end", fmt.Sprintf(signature, "autoscaling"), form, "", strings.Repeat("x", 2<<20), 413, "RequestEntityTooLarge", "too large"},
+		{"a body without end", fmt.Sprintf(signature, "autoscaling"), form, "", strings.Repeat("x", 17<<20), 413, "RequestEntityTooLarge", "too large"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

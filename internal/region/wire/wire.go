@@ -56,6 +56,8 @@ type Error struct {
 	Code    string // "ParameterNotFound"
 	Message string
 	Status  int // HTTP status; 0 means 400
+	// Members are further members of the error's document, which some errors of awsJson have.
+	Members map[string]any
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
