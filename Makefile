@@ -1,12 +1,13 @@
 # bootagent: `make demo` shows it, `make test` proves it. Both do all their own
 # set-up; what they need besides Go is said in the README.
 
-GO      ?= go
-VENV    := .cache/venv
-FETCHED := .cache/examples
-TOOLS   := .cache/tools
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+GO       ?= go
+VENV     := .cache/venv
+DYNALITE := .cache/dynalite
+FETCHED  := .cache/examples
+TOOLS    := .cache/tools
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
 
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
@@ -22,11 +23,15 @@ build:
 $(VENV)/ready: test/contract/requirements.txt
 	@sh test/contract/setup.sh $(VENV)
 
+# A DynamoDB that nobody here wrote, for the same tests.
+$(DYNALITE)/ready: $(addprefix test/contract/dynalite/,setup.sh package-lock.json serve.js)
+	@sh test/contract/dynalite/setup.sh $(DYNALITE)
+
 # What the examples in Node and Python depend on; their tests stay on loopback.
 $(FETCHED)/ready: test/examples/setup.sh examples/node/package-lock.json examples/python/requirements.txt
 	@sh test/examples/setup.sh $(FETCHED)
 
-test: build $(VENV)/ready $(FETCHED)/ready $(TOOLS)/nfpm
+test: build $(VENV)/ready $(DYNALITE)/ready $(FETCHED)/ready $(TOOLS)/nfpm
 	@$(if $(CC_FOUND),,echo 'make test: no C compiler found, running without the race detector')
 	$(GO) test $(RACE) -timeout 10m ./...
 	$(GO) -C examples/hello test ./...

@@ -129,7 +129,7 @@ func (s *Store) update(ctx context.Context, change rollout.Change) error {
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		})
 	})
-	return s.settle(err, c, change)
+	return s.settle(ctx, err, c, change)
 }
 
 func (s *Store) remove(ctx context.Context, change rollout.Change) error {
@@ -143,7 +143,7 @@ func (s *Store) remove(ctx context.Context, change rollout.Change) error {
 			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		})
 	})
-	return s.settle(err, c, change)
+	return s.settle(ctx, err, c, change)
 }
 
 func (s *Store) key(key string) map[string]types.AttributeValue {

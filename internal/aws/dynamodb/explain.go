@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,15 +16,28 @@ import (
 )
 
 // settle decides what a conditional write's error means.
-func (s *Store) settle(err error, c session.Call, change rollout.Change) error {
+func (s *Store) settle(ctx context.Context, err error, c session.Call, change rollout.Change) error {
 	var failed *types.ConditionalCheckFailedException
 	if !errors.As(err, &failed) {
 		return s.explain(err, c)
 	}
-	if change.Made(record(change.Key, failed.Item)) {
+	r, err := s.asFound(ctx, change.Key, failed.Item)
+	if err != nil {
+		return err
+	}
+	if change.Made(r) {
 		return nil // by an attempt whose answer was lost
 	}
 	return conflict(failed, c, change.Key)
+}
+
+// asFound is the record on which a condition failed. Where the answer shows no item there is none, or the server
+// is one that never shows it: that is worth a look.
+func (s *Store) asFound(ctx context.Context, key string, shown map[string]types.AttributeValue) (rollout.Record, error) {
+	if len(shown) > 0 {
+		return record(key, shown), nil
+	}
+	return s.Get(ctx, key)
 }
 
 func conflict(err error, c session.Call, key string) error {

@@ -65,14 +65,12 @@ func (s *Store) item(change rollout.Change) types.TransactWriteItem {
 func (s *Store) settleAll(ctx context.Context, cancelled *types.TransactionCanceledException, c session.Call, changes []rollout.Change) error {
 	now := make(map[string]rollout.Record, len(changes))
 	for i, reason := range cancelled.CancellationReasons {
-		if aws.ToString(reason.Code) != "ConditionalCheckFailed" {
-			continue
+		if r := record(changes[i].Key, reason.Item); r.Attributes != nil {
+			if !changes[i].Made(r) {
+				return conflict(cancelled, c, r.Key)
+			}
+			now[r.Key] = r
 		}
-		r := record(changes[i].Key, reason.Item)
-		if !changes[i].Made(r) {
-			return conflict(cancelled, c, changes[i].Key)
-		}
-		now[changes[i].Key] = r
 	}
 	for _, change := range changes {
 		if _, seen := now[change.Key]; seen {
@@ -84,7 +82,6 @@ func (s *Store) settleAll(ctx context.Context, cancelled *types.TransactionCance
 		}
 		now[change.Key] = r
 	}
-	// What was met a moment ago is not asked of those that were read: that they are made is all that counts.
 	if left, err := rollout.MakeAll(now, changes); err != nil || left != nil {
 		return conflict(cancelled, c, changes[0].Key)
 	}
