@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bootagent/bootagent/internal/aws/awstest"
+	"github.com/bootagent/bootagent/internal/aws/dynamodb"
 	"github.com/bootagent/bootagent/internal/region"
 	"github.com/bootagent/bootagent/internal/region/wire"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 // cli runs the stock AWS CLI against a region: a client that nobody here wrote.
@@ -95,5 +98,67 @@ func TestTheStockCLIDrivesParameterStore(t *testing.T) {
 	}
 	if n := len(r.Calls(wire.Filter{Operation: "PutParameter"})); n != 2 {
 		t.Errorf("the region remembers %d puts, want 2", n)
+	}
+}
+
+// The line that makes the table is the one that the adapter's error tells.
+func TestTheStockCLIDrivesDynamoDB(t *testing.T) {
+	t.Parallel()
+	r, err := region.New(t.Context(), region.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	aws := newCLI(t, r)
+	store := dynamodb.New(awstest.Session(t, r.Endpoint()), dynamodb.Options{Table: table, App: "shop", Env: "prod"})
+	_, err = store.Get(t.Context(), "stable")
+	if err == nil {
+		t.Fatal("there is a table that nobody made")
+	}
+	_, recipe, _ := strings.Cut(err.Error(), "make it, with aws ")
+	create, expire, ok := strings.Cut(recipe, ", and then aws ")
+	if !ok {
+		t.Fatalf("no two lines to run in %v", err)
+	}
+	for _, line := range []string{create, expire} {
+		if out, ok := aws.run(t, strings.Fields(line)...); !ok {
+			t.Fatalf("aws %s: %s", line, out)
+		}
+	}
+	if err := store.Apply(t.Context(), rollout.Change{Key: "stable", Set: map[string]string{"number": "1"}}); err != nil {
+		t.Fatal(err)
+	}
+	const key = `{"_fleet":{"S":"shop/prod"},"_key":{"S":"stable"}}`
+	if out, ok := aws.run(t, "dynamodb", "put-item", "--table-name", table, "--item", `{"_fleet":{"S":"shop/prod"},"_key":{"S":"freeze"},"by":{"S":"ann"}}`); !ok {
+		t.Fatal(out)
+	}
+	for _, c := range []struct {
+		name, want string
+		fails      bool
+		args       []string
+	}{
+		{"the table", "ACTIVE", false, []string{"describe-table", "--query", "Table.TableStatus"}},
+		{"an item", "1", false, []string{"get-item", "--key", key, "--query", "Item.number.S"}},
+		{"the records", "freeze\nstable", false, []string{"query", "--key-condition-expression", "#p = :p",
+			"--expression-attribute-names", `{"#p":"_fleet"}`, "--expression-attribute-values", `{":p":{"S":"shop/prod"}}`, "--query", "Items[].[_key.S]"}},
+		{"a condition that is not met", "(ConditionalCheckFailedException) when calling the UpdateItem operation", true,
+			[]string{"update-item", "--key", key, "--update-expression", "SET number = :n", "--condition-expression", "number = :m",
+				"--expression-attribute-values", `{":n":{"S":"2"},":m":{"S":"9"}}`}},
+		{"what is left out", "no FilterExpression", true, []string{"query", "--key-condition-expression", "k = :k", "--filter-expression", "a = :k",
+			"--expression-attribute-values", `{":k":{"S":"x"}}`}},
+		{"a scan", "no dynamodb:Scan", true, []string{"scan"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"dynamodb", c.args[0], "--table-name", table}, c.args[1:]...)
+			out, ok := aws.run(t, args...)
+			if ok == c.fails || !strings.Contains(out, c.want) || (ok && out != c.want) {
+				t.Errorf("aws %s\n got (ok=%v): %s\nwant: %s", strings.Join(args, " "), ok, out, c.want)
+			}
+		})
 	}
 }
