@@ -1,6 +1,7 @@
 package dynamodb_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -154,6 +155,21 @@ func TestDeniedNamesActionAndTable(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	says(t, err, "may not dynamodb:UpdateItem on table bootagent", "add that action to its policy")
+}
+
+func TestReadsAreConsistent(t *testing.T) {
+	t.Parallel()
+	r, _, s := shop(t)
+	stale := r.Faults.Add(fault.Rule{Service: "dynamodb", Effect: fault.Fail(wire.Errorf("ValidationException", "a read may be stale")),
+		When: func(c wire.Call) bool {
+			var in struct{ ConsistentRead bool }
+			return (c.Operation == "GetItem" || c.Operation == "Query") && (json.Unmarshal(c.Body, &in) != nil || !in.ConsistentRead)
+		}})
+	_, get := s.Get(t.Context(), "stable")
+	_, list := s.List(t.Context(), "", 0, false)
+	if err := errors.Join(get, list); err != nil || stale.Hits() != 0 {
+		t.Error(err)
+	}
 }
 
 func TestThrottledThenFine(t *testing.T) {

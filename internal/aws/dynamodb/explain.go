@@ -72,7 +72,7 @@ func (s *Store) explain(err error, c session.Call) error {
 		return s.explainCancelled(err, cancelled, where)
 	case errors.As(err, &api) && strings.Contains(api.ErrorMessage(), sizeExceeded):
 		return fmt.Errorf("%s: the record is larger than DynamoDB's 400 KB: it was left as it is; keep less in it (%w)", where, err)
-	case errors.As(err, &api) && slices.ContainsFunc(otherKeys, func(words string) bool { return strings.Contains(api.ErrorMessage(), words) }):
+	case errors.As(err, &api) && otherKeys(api.ErrorMessage()):
 		return &session.Error{Kind: session.Configuration, Err: err, Sentence: fmt.Sprintf(
 			"%s: table %s was made with other keys than bootagent's (%s): name another one, made with %s", where, s.table, api.ErrorMessage(), s.recipe())}
 	}
@@ -82,8 +82,11 @@ func (s *Store) explain(err error, c session.Call) error {
 // sizeExceeded is in DynamoDB's words for an item that would be too large; it has no code of its own.
 const sizeExceeded = "maximum allowed size"
 
-// otherKeys are DynamoDB's words for a key that the table does not have.
-var otherKeys = []string{"does not match the schema", "Missing the key", "Missed key condition element", "Query condition missed key schema element"}
+// otherKeys recognises DynamoDB's words for a key that the table does not have.
+func otherKeys(message string) bool {
+	return strings.Contains(message, "does not match the schema") || strings.Contains(message, "Missing the key") ||
+		strings.Contains(message, "Query condition missed key schema element")
+}
 
 func tooLarge(cancelled *types.TransactionCanceledException) (string, bool) {
 	for _, r := range cancelled.CancellationReasons {

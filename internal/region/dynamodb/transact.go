@@ -158,12 +158,12 @@ func carryOutAll(all []*write) (map[*table]float64, error) {
 		}
 		is, err := w.leaves(was)
 		if err == nil {
-			err = sized(is, was != nil)
+			err = w.sized(is)
 		}
 		var e *wire.Error
 		if errors.As(err, &e) {
 			failed = true
-			reasons[i] = reason{Code: strings.TrimSuffix(strings.Replace(e.Code, "Validation", "ValidationError", 1), "Exception"), Message: e.Message}
+			reasons[i] = reason{Code: "ValidationError", Message: e.Message} // of no other kind are a write's own errors
 			continue
 		}
 		left[i] = is

@@ -12,6 +12,7 @@ type write struct {
 	partition, sort string
 	condition       *condition
 	returnOld       bool // on a failed condition
+	updates         bool // it is an Update
 	// leaves gives the item as the write leaves it, nil for none.
 	leaves func(was item) (item, error)
 }
@@ -110,6 +111,7 @@ func (s *Service) planUpdate(in updateSpec) (*write, error) {
 			return nil, invalid("One or more parameter values were invalid: Cannot update attribute %s. This attribute is part of the key", a.name)
 		}
 	}
+	w.updates = true
 	w.leaves = func(was item) (item, error) {
 		if was == nil {
 			was = maps.Clone(in.Key)
@@ -130,12 +132,12 @@ func (w *write) conditionFailed() *wire.Error {
 	return e
 }
 
-// sized refuses an item that is too large; changed says that it was there before.
-func sized(it item, changed bool) error {
+// sized refuses an item that is too large.
+func (w *write) sized(it item) error {
 	if it.size() <= maxItem {
 		return nil
 	}
-	if changed {
+	if w.updates {
 		return invalid("Item size to update has exceeded the maximum allowed size")
 	}
 	return invalid("Item size has exceeded the maximum allowed size")
@@ -162,7 +164,7 @@ func (w *write) carryOut() (was, is item, err error) {
 	if is, err = w.leaves(was); err != nil {
 		return nil, nil, err
 	}
-	if err := sized(is, was != nil); err != nil {
+	if err := w.sized(is); err != nil {
 		return nil, nil, err
 	}
 	w.keep(is)
