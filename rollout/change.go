@@ -22,13 +22,14 @@ var ErrNoTable = fmt.Errorf("the table of the fleet's records is missing: %w", m
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 const (
 	MaxChanges = 100        // records in one Apply
-	MaxRecord  = 400 * 1000 // bytes of a record with its key, the names of its attributes included; AWS says 400 KB, and means 1024s
+	MaxRecord  = 400 * 1000 // bytes of a record, its key and its attributes' names included; AWS says 400 KB, and means 1024s
 	MaxKey     = 512        // bytes of a key: DynamoDB's sort key takes 1024
 	maxName    = 255        // bytes of an attribute's name
 	maxApply   = 4000 * 1000
-	// maxConditions and maxWrites keep a change's expressions below DynamoDB's 4 KB and 300 operators.
-	maxConditions = 120
-	maxWrites     = 200
+	// MaxConditions (expected and absent) and MaxWrites (set and removed) are attributes of one change. They
+	// keep its expressions below DynamoDB's 4 KB and 300 operators.
+	MaxConditions = 120
+	MaxWrites     = 200
 )
 
 // CheckChanges refuses what no store takes. It names the record, and never a value.
@@ -66,10 +67,10 @@ func (c Change) check() error {
 		return errors.New("a change that deletes the record can't write it too")
 	case c.New && (len(c.Expect) > 0 || len(c.Absent) > 0 || len(c.Remove) > 0):
 		return errors.New("a record that must not exist has no attributes to expect or to remove")
-	case len(c.Expect)+len(c.Absent) > maxConditions:
-		return fmt.Errorf("%d conditions are too many for one write: at most %d", len(c.Expect)+len(c.Absent), maxConditions)
-	case len(c.Set)+len(c.Remove) > maxWrites:
-		return fmt.Errorf("%d attributes are too many for one write: at most %d", len(c.Set)+len(c.Remove), maxWrites)
+	case len(c.Expect)+len(c.Absent) > MaxConditions:
+		return fmt.Errorf("%d conditions are too many for one write: at most %d", len(c.Expect)+len(c.Absent), MaxConditions)
+	case len(c.Set)+len(c.Remove) > MaxWrites:
+		return fmt.Errorf("%d attributes are too many for one write: at most %d", len(c.Set)+len(c.Remove), MaxWrites)
 	}
 	if err := distinct("expected", slices.Concat(slices.Sorted(maps.Keys(c.Expect)), c.Absent)); err != nil {
 		return err

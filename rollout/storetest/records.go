@@ -141,6 +141,24 @@ func expires(b *bench) {
 	b.list("claim/", 0, false, "claim/x")
 }
 
+func wide(b *bench) {
+	was, set, all := attributes{}, attributes{}, attributes{}
+	for n := range rollout.MaxWrites {
+		name := fmt.Sprintf("part/%03d", n)
+		set[name], all[name] = "2", "2"
+		if n < rollout.MaxConditions {
+			was[name] = "1"
+		}
+	}
+	b.put("rollout", was)
+	b.apply(rollout.Change{Key: "rollout", Expect: was, Set: set})
+	b.is("rollout", all)
+	set["one more"] = "2"
+	if sentence := b.refuse(rollout.Change{Key: "rollout", Set: set}); !strings.Contains(sentence, "attributes are too many") {
+		b.Errorf("the refusal is %q", sentence)
+	}
+}
+
 func order(b *bench) {
 	want := []string{"release/000001/000001", "release/000001/000002", "release/000001/000010", "release/000002/000001"}
 	for _, i := range []int{2, 0, 3, 1} {

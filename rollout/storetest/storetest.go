@@ -25,6 +25,8 @@ type Adapter struct {
 	WithoutTable func(t testing.TB) rollout.Store
 	// Writers is how many write one record at once; 0 is 200. It is for servers that would take long.
 	Writers int
+	// Narrow says why a change can't have as many attributes here as one may have; that test is left out, and says so.
+	Narrow string
 	// NoTransactions says why several records can't be written together here; such tests are left out, and say so.
 	NoTransactions string
 }
@@ -87,6 +89,7 @@ func Contract(t *testing.T, a Adapter) {
 	for name, test := range single {
 		run(name, test, "")
 	}
+	run("a change may have hundreds of attributes", wide, a.Narrow)
 	for name, test := range together {
 		run(name, test, a.NoTransactions)
 	}

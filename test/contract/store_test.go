@@ -83,6 +83,7 @@ func TestMotoKeepsTheRecords(t *testing.T) {
 	makeTable(t, endpoint)
 	adapter := tableOn(t, endpoint)
 	adapter.Writers = 40 // each request takes it some 50 ms
+	adapter.Narrow = "moto fails (500) at a condition of 120 parts"
 	storetest.Contract(t, adapter)
 }
 
