@@ -15,14 +15,17 @@ import (
 func pure() []string {
 	return []string{
 		"agent/plan.go", "agent/plan_retire.go", "agent/plan_launch.go", "agent/memory.go", "agent/memory_maps.go", "agent/retry.go", "agent/leaving.go", "agent/restart.go", "agent/attached.go",
-		"rollout/change.go", "agent/desired.go", "agent/step.go", "agent/observed.go", "internal/model",
+		"agent/desired.go", "agent/step.go", "agent/observed.go", "internal/model",
+		// Of rollout everything but the port, which names a context.
+		"rollout/advance.go", "rollout/change.go", "rollout/decode.go", "rollout/end.go", "rollout/goal.go", "rollout/goback.go", "rollout/intent.go", "rollout/lead.go", "rollout/open.go",
+		"rollout/operate.go", "rollout/part.go", "rollout/policy.go", "rollout/record.go", "rollout/release.go", "rollout/step.go", "rollout/takepart.go", "rollout/view.go",
 	}
 }
 
 // harmless are the standard packages that pure code may import, those that can
 // only compute; of time and fmt not everything.
 func harmless() []string {
-	return []string{"cmp", "encoding/json", "errors", "fmt", "iter", "maps", "math", "regexp", "slices", "strconv", "strings", "time", "unicode/utf8"}
+	return []string{"cmp", "encoding/json", "errors", "fmt", "hash/fnv", "iter", "maps", "math", "regexp", "slices", "strconv", "strings", "time", "unicode", "unicode/utf8"}
 }
 
 // worldly are the functions of harmless packages that look at the world or change it.

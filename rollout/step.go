@@ -1,0 +1,123 @@
+package rollout
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"time"
+)
+
+// Step says what one agent does next about the fleet's rollout, from what it knows and what it remembers. It has no clock, no
+// goroutine and no I/O, and it is level triggered: where a write was lost it asks for it again. Its now is the agent's
+// own monotonic clock as the view's records began to be read.
+//
+// Every agent takes part, at most one leads. Who leads, grants; who is granted a slot, switches, and reports; who is told to
+// go back, goes. Nobody acts on what it remembers: each write says how it found the record, and changes nothing where that is over.
+func Step(v View, m Memory, now time.Duration) (Decision, Memory) {
+	s := &step{View: v, Memory: m.copied(), now: now}
+	s.newest = max(s.newest, v.Published.Number)
+	s.goal()
+	switch {
+	case !v.Reached:
+		return s.Decision, s.Memory
+	case v.Broken != nil:
+		s.tell("the fleet's records can't be read, so this instance serves on and takes no part: %v", v.Broken)
+		return s.Decision, s.Memory
+	case s.foreign():
+		s.tell("the fleet's records have a newer schema than this version of bootagent reads (%d): this instance serves on and takes no part; upgrade it", Schema)
+		return s.Decision, s.Memory
+	}
+	if s.open(); s.Rollout != nil && !s.opens {
+		s.takePart()
+		s.lead()
+	}
+	s.mirror()
+	s.Idle = s.idle()
+	return s.Decision, s.Memory
+}
+
+// step is one call of Step.
+type step struct {
+	View
+	Memory
+	Decision
+	now     time.Duration
+	settled bool // the newest version's outcome is known, and final
+	opens   bool // this step opens a record, and what is known of the one before is over
+}
+
+func (m Memory) copied() Memory {
+	m.seen, m.renewed = maps.Clone(m.seen), maps.Clone(m.renewed)
+	if m.seen == nil {
+		m.seen = map[string]sight{}
+	}
+	if m.renewed == nil {
+		m.renewed = map[string]time.Duration{}
+	}
+	return m
+}
+
+func (s *step) tell(format string, args ...any) {
+	if s.Tell == "" {
+		s.Tell = fmt.Sprintf(format, args...)
+	}
+}
+
+func (s *step) write(why string, changes ...Change) {
+	s.Writes = append(s.Writes, Write{why, changes})
+}
+
+// foreign says whether a record was written by a newer version.
+func (s *step) foreign() bool {
+	return s.Rollout != nil && s.Rollout.Schema > Schema || s.Stable.Schema > Schema
+}
+
+// still says for how long something has been seen as it is. Counters are compared as texts, on this agent's own clock.
+func (s *step) still(what, text string) time.Duration {
+	if last, ok := s.seen[what]; ok && last.text == text {
+		return s.now - last.at
+	}
+	s.seen[what] = sight{text, s.now}
+	return 0
+}
+
+// due says whether it is time to raise a counter of one's own again.
+func (s *step) due(what string) bool {
+	last, ok := s.renewed[what]
+	return !ok || s.now-last >= Renew
+}
+
+// part is this instance's own.
+func (s *step) part() (Part, bool) {
+	if s.Rollout == nil {
+		return Part{}, false
+	}
+	p, ok := s.Rollout.Parts[s.Self.ID]
+	return p, ok
+}
+
+// mirror asks to repair the label.
+func (s *step) mirror() {
+	if r := s.Stable.Release; !r.IsZero() && s.Published.Number != 0 && !s.Published.Anew && s.Published.Mirror.Number != r.Number {
+		s.Mirror = r.ID
+	}
+}
+
+// idle says whether nothing but a new version of the parameter can give this agent something to do.
+func (s *step) idle() bool {
+	if len(s.Writes) > 0 || len(s.Read) > 0 || s.Resolve || s.Watch || s.Rollout == nil || s.Rollout.State.Live() || !s.settled {
+		return false
+	}
+	if s.Rollout.State.Stays {
+		return true
+	}
+	p, ok := s.part()
+	return s.Self.Serving.ID == s.Stable.Release.ID && !(ok && p.Open())
+}
+
+// patience is how long this agent watches a dead lease before it takes it over: not all at once.
+func patience(id string) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return Lease + time.Duration(h.Sum32()%1000)*Renew/1000
+}
