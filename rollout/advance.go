@@ -55,7 +55,7 @@ func (s *step) run() {
 	state.Status = Baking
 	switch {
 	case c.members == 0:
-	case c.open == 0 && c.waiting == 0 && c.done == 0:
+	case c.open == 0 && c.waiting == 0 && c.done == 0: // within the failure budget, but there is nothing left that works
 		s.fail(s.failureCause(), true)
 	case c.open == 0 && c.waiting == 0:
 		state.Phase = FinalPhase
@@ -92,8 +92,8 @@ func (s *step) bake() {
 	}
 }
 
-// bakes says whether the bake's time counts: all that serves the candidate is healthy, and at the very first release that
-// is as many as the group wants.
+// bakes says whether the bake's time counts: something serves the candidate, and all that does is healthy, but for what the failure
+// budget allows; at the very first release that is as many as the group wants.
 func (s *step) bakes() bool {
 	if s.Rollout.State.Status != Baking || !s.fresh() {
 		return false
@@ -110,7 +110,10 @@ func (s *step) bakes() bool {
 			return false
 		}
 	}
-	return !s.Rollout.Origin.First || well >= max(s.Group.Desired, 1)
+	if s.Rollout.Origin.First {
+		return well >= max(s.Group.Desired, 1)
+	}
+	return well > 0
 }
 
 // counted is the members by where they are.
@@ -121,7 +124,7 @@ func (s *step) count() (c counted) {
 		c.members++
 		p, ok := s.Rollout.Parts[m.ID]
 		switch {
-		case ok && (p.State == Done || p.State == Sick):
+		case ok && p.State == Done:
 			c.done++
 		case ok && p.Open(): // below: also of who is not in service right now
 		case s.takes(m.ID):

@@ -119,5 +119,8 @@ func (s *step) waitsFor() string {
 	case s.Rollout.State.Status == Baking:
 		return "the instances on it to be healthy in the balancer"
 	}
-	return "an instance that can take it"
+	if c := s.count(); c.waiting > 0 && s.fresh() {
+		return fmt.Sprintf("an instance that may switch: %d of %d wait, and min_healthy is %s", c.waiting, c.members, s.Rollout.Policy.MinHealthy)
+	}
+	return "an instance in service"
 }

@@ -11,7 +11,10 @@ import (
 // its record, or refuses it. Any agent does that; the store lets one of them win.
 func (s *step) open() {
 	pub, newest := s.Published, s.wanted()
-	opened := s.opened()
+	opened, stale := s.opened(), newest.Compare(s.newest) < 0 && !pub.Anew
+	if !stale {
+		s.newest = newest
+	}
 	switch {
 	case pub.Number == 0:
 		if s.Stable.Release.IsZero() && s.Rollout == nil {
@@ -19,11 +22,14 @@ func (s *step) open() {
 		}
 	case pub.Newer:
 		s.tell("version %d of the release parameter was written by a newer bootagent, which will open it: %v", pub.Number, pub.Err)
+	case newest.Compare(opened) == 0 && s.impostor():
+		s.settled = true
+		s.tellAnew(opened)
 	case newest.Compare(opened) == 0:
 		s.settled = true
 	case newest.Compare(opened) < 0:
 		s.backward(opened)
-	case pub.Number < s.newest && newest.Epoch == opened.Epoch: // a stale read
+	case stale:
 	default:
 		s.consider(newest)
 	}
@@ -51,9 +57,20 @@ func (s *step) wanted() ID {
 func (s *step) backward(opened ID) {
 	s.settled = true
 	if s.Published.Anew {
-		s.tell("the release parameter was deleted and made anew: its version %d comes after %s, which was opened before. Nothing is rolled out until `bootagent deploy --new-epoch`",
-			s.Published.Number, opened)
+		s.tellAnew(opened)
 	}
+}
+
+func (s *step) tellAnew(opened ID) {
+	s.tell("the release parameter was deleted and made anew: its version %d comes after %s, which was opened before. Nothing is rolled out until `bootagent deploy --new-epoch`",
+		s.Published.Number, opened)
+}
+
+// impostor says whether the newest version is another one with the number of the release that was opened last.
+func (s *step) impostor() bool {
+	r, intent := s.Rollout, s.Published.Intent
+	return r != nil && r.Release.ID == s.wanted() && s.Published.Err == nil &&
+		(intent.Lock != r.Origin.Nonce || intent.Revision != "" && intent.Revision != r.Release.Revision)
 }
 
 // consider decides on a version that was not opened yet.

@@ -15,7 +15,6 @@ import (
 // go back, goes. Nobody acts on what it remembers: each write says how it found the record, and changes nothing where that is over.
 func Step(v View, m Memory, now time.Duration) (Decision, Memory) {
 	s := &step{View: v, Memory: m.copied(), now: now}
-	s.newest = max(s.newest, v.Published.Number)
 	s.goal()
 	switch {
 	case !v.Reached:
@@ -96,9 +95,14 @@ func (s *step) part() (Part, bool) {
 	return p, ok
 }
 
-// mirror asks to repair the label.
+// mirror asks to repair the label. The versions of a parameter that was made anew are others with the same numbers: there the
+// label waits for one that was opened.
 func (s *step) mirror() {
-	if r := s.Stable.Release; !r.IsZero() && s.Published.Number != 0 && !s.Published.Anew && s.Published.Mirror.Number != r.Number {
+	r, pub := s.Stable.Release, s.Published
+	switch {
+	case r.IsZero(), pub.Number == 0, pub.Mirror.Number == r.Number, pub.Number < r.Number, s.impostor():
+	case pub.Anew && s.wanted() != r.ID:
+	default:
 		s.Mirror = r.ID
 	}
 }

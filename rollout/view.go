@@ -35,7 +35,8 @@ type Published struct {
 	Err error
 	// Newer says that Err is a newer schema's: whoever knows that one will open it.
 	Newer bool
-	// Anew says that the parameter's history confirms that it was deleted and made anew.
+	// Anew says that the number is lower than one that was seen in the present epoch, and that the parameter's history confirms
+	// that it was deleted and made anew.
 	Anew bool
 	// Seeded says that this is a fleet of one whose store was lost with the instance before: what is newer than stable
 	// may have been tried by that one.
@@ -161,7 +162,7 @@ type Memory struct {
 	// renewed is when this process raised its own counters last.
 	renewed map[string]time.Duration
 	// newest is the newest version of the parameter that was seen, and refused the one that is known not to be rolled out, and why.
-	newest  int64
+	newest  ID
 	refused ID
 	because string
 }

@@ -1,0 +1,136 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/bootagent/bootagent/agent"
+	"github.com/bootagent/bootagent/rollout"
+)
+
+// act asks Plan for the machine's next steps, as far as the fleet allows them, and takes them.
+func (p *process) act() {
+	in, w := p.in, p.in.w
+	d := p.desired()
+	now := p.wall()
+	in.memory.Highest = 0 // the fleet orders releases, also backwards
+	in.memory = in.memory.Seen(d, in.observed, now)
+	steps := agent.Plan(in.observed, d, in.memory, now)
+	if ready := p.decision.Ready; !ready.IsZero() {
+		if rel := local(ready); in.observed.Prepared[rel.Number].Release != rel && !in.failed(rel.Revision) {
+			steps = append(steps, agent.Prepare{Release: rel})
+		}
+	}
+	wanted := map[string]bool{}
+	for _, step := range steps {
+		wanted[step.String()] = true
+		if _, doing := p.doing[step.String()]; !doing && p.fresh(step) {
+			p.begin(step)
+		}
+	}
+	for text := range p.doing {
+		if !wanted[text] {
+			delete(p.doing, text) // cancelled
+		}
+	}
+	resting := len(steps) == 0 && len(p.doing) == 0 && !p.busy && len(p.decision.Writes) == 0 && len(p.decision.Read) == 0 && !p.decision.Resolve && p.known
+	if !resting {
+		p.quiet = -1
+	} else if p.quiet < 0 {
+		p.quiet = w.now
+	}
+}
+
+// desired puts the fleet's word into the machine's: the goal is the one release that may run, be registered, be put in service.
+func (p *process) desired() agent.Desired {
+	in, goal := p.in, p.decision.Goal
+	d := agent.Desired{Known: p.known, Rules: agent.Rules{
+		App: "shop", Balanced: true, FirstPort: firstPort, LastPort: firstPort + 2, Restart: in.w.scenario.Policy.Restart,
+		UnhealthyGrace: grace, HoldOnFailure: 5 * time.Minute,
+	}}
+	if goal.IsZero() {
+		return d
+	}
+	d.Newest = local(goal)
+	d.Stable = d.Newest
+	// A failure of another attempt, or of another release with the same revision, is not this one's.
+	if in.failed(goal.Revision) && (in.failure.Release != goal.ID || in.failure.Attempt != p.decision.Attempt) {
+		in.memory.Failed = without(in.memory.Failed, goal.Revision)
+	}
+	return d
+}
+
+func (in *instance) failed(revision string) bool {
+	_, bad := in.memory.Failed[revision]
+	return bad
+}
+
+// fresh says whether a step may be taken on what was read: those that change what serves need a reading of this very moment.
+func (p *process) fresh(step agent.Step) bool {
+	switch step.(type) {
+	case agent.Start, agent.Register, agent.Deregister:
+		return p.known && (p.reached == p.in.w.now || p.in.w.now-max(p.reached, p.born) >= time.Minute)
+	}
+	return true
+}
+
+// begin takes a step: it is remembered, takes its time, has its effect, and is remembered again.
+func (p *process) begin(step agent.Step) {
+	in, w := p.in, p.in.w
+	p.tries++
+	try := p.tries
+	text := step.String()
+	p.doing[text] = try
+	in.memory = in.memory.Before(step)
+	attempt := p.decision.Attempt
+	var end func()
+	end = func() {
+		if p.dead() {
+			// The request may have been on its way when the agent died.
+			if _, ok := step.(agent.Register); !in.gone && ok && w.chance(2) {
+				in.effect(step)
+			}
+			return
+		}
+		if p.doing[text] != try {
+			return
+		}
+		if w.now < p.frozen {
+			w.after(p.frozen-w.now, end)
+			return
+		}
+		if s, ok := step.(agent.AwaitBalancer); ok && !in.observed.Targets[s.Port].Healthy && p.tries > 0 && w.now-in.startedAt(s.Port) < time.Minute {
+			w.after(3*time.Second, end)
+			return
+		}
+		outcome := in.effect(step)
+		delete(p.doing, text)
+		had := len(in.memory.Failed)
+		in.memory = in.memory.After(step, outcome, p.wall())
+		if outcome.Err != nil && len(in.memory.Failed) > had {
+			in.failure = rollout.LocalFailure{Release: global(step.For()).ID, Attempt: attempt, Cause: outcome.Err.Error()}
+			w.trace("%s: %s: %v", in.id, step, outcome.Err)
+		} else if outcome.Err == nil {
+			w.trace("%s: %s", in.id, step)
+		}
+	}
+	w.after(p.takes(step), end)
+}
+
+func (in *instance) startedAt(port int) time.Duration {
+	u, _ := in.onPort(port)
+	return in.started[u.PID]
+}
+
+// takes is how long a step takes.
+func (p *process) takes(step agent.Step) time.Duration {
+	w := p.in.w
+	switch step.(type) {
+	case agent.Prepare:
+		return w.between(3*time.Second, 40*time.Second)
+	case agent.Check, agent.AwaitBalancer:
+		return w.between(time.Second, 10*time.Second)
+	case agent.Drain:
+		return w.between(5*time.Second, 30*time.Second)
+	}
+	return w.between(50*time.Millisecond, 2*time.Second)
+}

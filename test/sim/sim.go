@@ -1,0 +1,92 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/bootagent/bootagent/rollout"
+)
+
+// Mutation takes a guard away, to see whether the simulator finds out. The zero value takes none.
+type Mutation struct {
+	Name string
+	// View changes what an agent is told before it decides, and Decision what it has decided.
+	View     func(v *rollout.View)
+	Decision func(v rollout.View, d *rollout.Decision)
+	// Group changes what a leader sees.
+	Group func(g *rollout.Group)
+}
+
+// step is production's Step, with the mutation around it.
+func (m Mutation) step(_ *world, _ *process, v rollout.View, memory rollout.Memory, now time.Duration) (rollout.Decision, rollout.Memory) {
+	if m.View != nil {
+		m.View(&v)
+	}
+	d, memory := rollout.Step(v, memory, now)
+	if m.Decision != nil {
+		m.Decision(v, &d)
+	}
+	return d, memory
+}
+
+func (m Mutation) group(_ *world, g rollout.Group) rollout.Group {
+	if m.Group != nil {
+		m.Group(&g)
+	}
+	return g
+}
+
+// Run runs a scenario. It gives the invariant that did not hold, nil where all did, and the trace where that is wanted.
+func Run(s *Scenario, m Mutation, tracing bool) (*Violation, []string) {
+	w := newWorld(s, m, tracing)
+	v := w.run()
+	return v, w.lines
+}
+
+// Shrink gives the smallest scenario that it finds which breaks the same invariant: fewer events, fewer instances, less noise.
+func Shrink(s *Scenario, m Mutation, invariant string) *Scenario {
+	best := s
+	for again, budget := true, 400; again && budget > 0; {
+		again = false
+		for _, smaller := range best.smaller() {
+			if budget--; budget <= 0 {
+				break
+			}
+			if v, _ := Run(smaller, m, false); v != nil && v.Invariant == invariant {
+				best, again = smaller, true
+				break
+			}
+		}
+	}
+	return best
+}
+
+// smaller are the scenarios with one thing less.
+func (s *Scenario) smaller() (out []*Scenario) {
+	with := func(change func(*Scenario)) {
+		c := *s
+		c.Events = append([]Event(nil), s.Events...)
+		change(&c)
+		out = append(out, &c)
+	}
+	for _, n := range []int{1, 2, s.Instances / 2, s.Instances - 1} {
+		if n > 0 && n < s.Instances && (n >= 3 || s.Policy.MinHealthy.N == 0) { // fewer could never meet it
+			with(func(c *Scenario) { c.Instances = n })
+		}
+	}
+	if s.Noise != (Noise{}) {
+		with(func(c *Scenario) { c.Noise = Noise{} })
+	}
+	for i := range s.Events {
+		with(func(c *Scenario) { c.Events = append(c.Events[:i:i], c.Events[i+1:]...) })
+	}
+	for _, off := range []func(*Noise){
+		func(n *Noise) { n.Throttled = 0 }, func(n *Noise) { n.Lost = 0 }, func(n *Noise) { n.Doubled = 0 }, func(n *Noise) { n.Delayed = 0 },
+		func(n *Noise) { n.Stale = 0 }, func(n *Noise) { n.StepFails = 0 }, func(n *Noise) { n.Frozen = 0 }, func(n *Noise) { n.Drift = false },
+	} {
+		c := s.Noise
+		if off(&c); c != s.Noise {
+			with(func(o *Scenario) { o.Noise = c })
+		}
+	}
+	return out
+}

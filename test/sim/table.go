@@ -1,0 +1,125 @@
+package sim
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/bootagent/bootagent/rollout"
+)
+
+// table is the fleet's table: it decides with production's rollout.MakeAll, and misbehaves as a network does.
+type table struct {
+	w       *world
+	records map[string]rollout.Record
+
+	// What was decoded last, so that a thousand reads of one record decode it once.
+	rollout *rollout.Rollout
+	stable  rollout.Stable
+}
+
+var errNetwork = errors.New("the network is down")
+
+// apply writes as an adapter does, with the network's misfortunes between.
+func (t *table) apply(by actor, why string, changes []rollout.Change) error {
+	n := t.w.scenario.Noise
+	if err := rollout.CheckChanges(changes...); err != nil {
+		t.w.violated("contract", "%s: %s: %v", by, why, err)
+	}
+	switch {
+	case t.w.outage(), t.w.chance(n.Throttled):
+		t.w.trace("%s: %s: throttled", by, why)
+		return errNetwork
+	case t.w.chance(n.Delayed):
+		t.w.trace("%s: %s: on its way, and given up", by, why)
+		t.w.after(t.w.between(time.Second, 90*time.Second), func() { _ = t.commit(by, why+" (late)", changes) })
+		return errNetwork
+	case t.w.chance(n.Lost):
+		_ = t.commit(by, why+" (response lost)", changes)
+		return errNetwork
+	case t.w.chance(n.Doubled):
+		err := t.commit(by, why, changes)
+		t.w.after(t.w.between(0, 30*time.Second), func() { _ = t.commit(by, why+" (again)", changes) })
+		return err
+	}
+	return t.commit(by, why, changes)
+}
+
+// commit is the table's own part, all or nothing.
+func (t *table) commit(by actor, why string, changes []rollout.Change) error {
+	made, err := rollout.MakeAll(t.records, changes)
+	if err != nil {
+		t.w.trace("%s: %s: %v", by, why, err)
+		return err
+	}
+	if made == nil {
+		return nil
+	}
+	before := *t
+	for _, record := range made {
+		switch {
+		case record.Attributes == nil:
+			delete(t.records, record.Key)
+		default:
+			if _, had := t.records[record.Key]; had || writes(changes, record.Key) {
+				t.records[record.Key] = record
+			}
+		}
+	}
+	t.decode()
+	if t.w.tracing {
+		t.w.trace("%s: %s%s", by, why, t.told(before))
+	}
+	t.w.wrote(by, why, before.rollout, before.stable)
+	return nil
+}
+
+func writes(changes []rollout.Change, key string) bool {
+	for _, c := range changes {
+		if c.Key == key {
+			return c.Writes()
+		}
+	}
+	return false
+}
+
+func (t *table) decode() {
+	var err error
+	if t.rollout, err = rollout.DecodeRollout(t.get(rollout.RolloutKey)); err != nil {
+		t.w.violated("contract", "%v", err)
+	}
+	if t.stable, err = rollout.DecodeStable(t.get(rollout.StableKey)); err != nil {
+		t.w.violated("contract", "%v", err)
+	}
+}
+
+func (t *table) get(key string) rollout.Record {
+	record := t.records[key]
+	record.Key = key
+	return record
+}
+
+// told says what a write has changed, for the trace.
+func (t *table) told(before table) string {
+	var b strings.Builder
+	was, is := before.rollout, t.rollout
+	if is != nil && (was == nil || was.State != is.State || was.Release != is.Release) {
+		b.WriteString(" → " + is.Release.ID.String() + " " + string(is.State.Status) + " " + string(is.State.Phase))
+		if is.State.Cause != "" {
+			b.WriteString(" (" + is.State.Cause + ")")
+		}
+	}
+	if before.stable.Release.ID != t.stable.Release.ID {
+		b.WriteString(" → stable is " + t.stable.Release.ID.String())
+	}
+	return b.String()
+}
+
+// actor is who writes.
+type actor struct {
+	name     string
+	operator bool
+	seen     seenGroup // what an agent's leader knew of the group when it decided
+}
+
+func (a actor) String() string { return a.name }
