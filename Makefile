@@ -13,7 +13,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
-.PHONY: build test demo e2e lint fmt bench package clean
+.PHONY: build test demo sim e2e lint fmt bench package clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bootagent ./cmd/bootagent
@@ -40,6 +40,11 @@ test: build $(VENV)/ready $(DYNALITE)/ready $(FETCHED)/ready $(TOOLS)/nfpm
 
 demo: build
 	$(GO) run ./test/demo
+
+# Fleets in virtual time, a seed each: make sim SEEDS=100000. It stops at the first that breaks an invariant, and shows it.
+SEEDS ?= 2000
+sim:
+	$(GO) test -count=1 -timeout 2h ./test/sim -run Invariants -v -seeds $(SEEDS)
 
 # Real machines, booted from a Debian image that is made once: systemd as PID 1, cloud-init. Linux and root.
 e2e: $(TOOLS)/nfpm

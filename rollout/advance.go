@@ -139,9 +139,17 @@ func (s *step) count() (c counted) {
 	return c
 }
 
-// members are the instances in service: those that take part.
+// members are the instances in service: those that take part. A booting instance never does, but where none is in service and
+// it can't boot stable.
 func (s *step) members() []Member {
-	return slices.DeleteFunc(slices.Clone(s.Group.Members), func(m Member) bool { return !m.InService })
+	in := slices.DeleteFunc(slices.Clone(s.Group.Members), func(m Member) bool { return !m.InService })
+	if len(in) > 0 || s.Rollout.Origin.First {
+		return in
+	}
+	return slices.DeleteFunc(slices.Clone(s.Group.Members), func(m Member) bool {
+		p, ok := s.Rollout.Parts[m.ID]
+		return !ok || p.State == Lost || p.State == Returned
+	})
 }
 
 // takes says whether a member is to be given a slot to the candidate.

@@ -83,7 +83,7 @@ type leading struct {
 	drop    []string          // parts to be removed
 	set     map[string]string // further attributes
 	with    []Change          // further records, in the same transaction
-	got     bool              // something got on: what was idle begins anew
+	got     bool              // a slot came free: what was idle begins anew
 }
 
 // commit writes as the leader: under the lease as it was read, the state and the count of failures as they were read.
@@ -207,16 +207,17 @@ func (s *step) housekeep() bool {
 	if !s.fresh() {
 		return false
 	}
-	lost := map[string]Part{}
+	lost, slots := map[string]Part{}, false
 	for _, id := range slices.Sorted(maps.Keys(s.Rollout.Parts)) {
 		p := s.Rollout.Parts[id]
 		if _, here := s.member(id); !here && (p.away() || p.State == Returned) && len(lost) < maxBatch {
+			slots = slots || p.Open()
 			p.State = Lost
 			lost[id] = p
 		}
 	}
 	if len(lost) > 0 {
-		s.commit(fmt.Sprintf("%d of the instances have left the group", len(lost)), leading{parts: lost, got: true})
+		s.commit(fmt.Sprintf("%d of the instances have left the group", len(lost)), leading{parts: lost, got: slots})
 		return true
 	}
 	return false

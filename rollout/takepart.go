@@ -60,6 +60,11 @@ func (s *step) declare(p Part) {
 	serving := s.Self.Serving.ID
 	switch {
 	case serving.IsZero():
+		// Where stable itself can't be booted any more, and nobody is left in service, a fix goes to those that boot.
+		if s.failedHere(s.Stable.Release.ID, p) && (p.State == "" || p.State == Lost || p.State == Returned) {
+			p.State = Stray
+			s.report(p, "stable can't be booted here: "+cut(s.Self.Failed.Cause))
+		}
 	case serving != s.Stable.Release.ID && (p.State == "" || p.State == Lost || p.State == Returned):
 		p.State = Stray
 		s.report(p, "this instance serves "+s.Self.Serving.ID.String())

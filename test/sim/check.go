@@ -49,6 +49,9 @@ func (w *world) truth() seenGroup {
 			}
 		}
 	}
+	if seen.members == 0 { // where nobody is in service those that boot take part, if they can't boot stable
+		seen.members = len(w.listed())
+	}
 	return seen
 }
 
@@ -259,7 +262,7 @@ func (w *world) checkRegister(in *instance, s agent.Register) {
 func (w *world) checkPromote(in *instance, rel model.Release) {
 	id := global(rel).ID
 	if want := w.facts.revisions[id]; want != "" && want != rel.Revision {
-		w.violated("S6", "%s serves %s with %.6s, and it was opened with %.6s", in.id, id, rel.Revision, want)
+		w.violated("S6", "%s serves %s with %s, and it was opened with %s", in.id, id, rel.Revision, want)
 	}
 }
 

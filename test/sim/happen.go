@@ -131,6 +131,11 @@ func (w *world) happen(e Event) {
 		w.trace("the parameter is deleted, and made anew")
 		w.parameter.versions, w.parameter.label = nil, 0
 		w.byHand(e)
+	case StableBreaks:
+		w.trace("stable does not work any more: what it depends on is gone")
+		if r := w.table.stable.Release; !r.IsZero() {
+			w.puts[r.Revision[:38]].Broken = true
+		}
 	case Outage:
 		w.trace("the table can't be reached for %s", e.For)
 		w.outageTo = w.now + e.For

@@ -14,13 +14,11 @@ func TestEachGuardIsMissed(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
 			want, _, _ := strings.Cut(m.Name, ":")
-			for seed := range uint64(mutationSeeds) {
-				if v, _ := Run(Generate(seed), m, false); v != nil && strings.Contains(want, v.Invariant) {
-					t.Logf("seed %d: %v", seed, v)
-					return
-				}
+			seed, v := search(m.From, mutationSeeds, m, func(v *Violation) bool { return strings.Contains(want, v.Invariant) })
+			if v == nil {
+				t.Fatalf("nobody noticed in %d seeds", mutationSeeds)
 			}
-			t.Fatalf("nobody noticed in %d seeds", mutationSeeds)
+			t.Logf("seed %d: %v", seed, v)
 		})
 	}
 }

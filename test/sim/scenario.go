@@ -66,6 +66,7 @@ const (
 	ScaleTo        Kind = "scale to"
 	ScaleToZero    Kind = "scale to zero and back"
 	ParameterAnew  Kind = "the parameter is deleted and made anew"
+	StableBreaks   Kind = "what stable depends on is gone"
 	Outage         Kind = "the table can't be reached"
 )
 
@@ -113,6 +114,15 @@ func (b *Behaviour) flaky(instance string, calm bool) int {
 		return 1
 	}
 	return 0
+}
+
+func (s *Scenario) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d instances, fromZero=%t, trouble for %s, policy %+v, noise %+v\n", s.Instances, s.FromZero, s.Trouble, s.Policy, s.Noise)
+	for _, e := range s.Events {
+		fmt.Fprintf(&b, "  at %s: %s, n=%d, for %s, %s\n", e.At, e.Kind, e.N, e.For, &e.Release)
+	}
+	return b.String()
 }
 
 func (s *Scenario) patience() time.Duration {
@@ -169,7 +179,7 @@ func (s *Scenario) generateEvents(r *rand.Rand, once func(int) bool, seconds fun
 	kinds := []Kind{
 		DeployRelease, DeployRelease, DeployRelease, DeployForce, DeployForce, DeployRollback, WriteByHand, WriteByHand, TwoAtOnce, CLIDies, CLISleeps,
 		OperatorPause, OperatorResume, OperatorAbort, OperatorAbort, OperatorOK, Freeze, Unfreeze, AgentDies, AgentDies, LeaderDies, LeaderDies,
-		AgentSleeps, LeaderSleeps, LeaderSleeps, MachineDies, MachineReboots, ScaleTo, ScaleTo, ScaleToZero, ParameterAnew, DeployNewEpoch, Outage,
+		AgentSleeps, LeaderSleeps, LeaderSleeps, MachineDies, MachineReboots, ScaleTo, ScaleTo, ScaleToZero, ParameterAnew, DeployNewEpoch, Outage, StableBreaks,
 	}
 	s.Events = append(s.Events, Event{At: seconds(1, 20), Kind: []Kind{DeployRelease, DeployRelease, WriteByHand}[r.IntN(3)], Release: behaviour(r, once, seconds)})
 	for range r.IntN(12) {

@@ -9,6 +9,8 @@ import (
 // Mutation takes a guard away, to see whether the simulator finds out. The zero value takes none.
 type Mutation struct {
 	Name string
+	// From is the seed to begin with: a little before one that is known to find out.
+	From uint64
 	// View changes what an agent is told before it decides, and Decision what it has decided.
 	View     func(v *rollout.View)
 	Decision func(v rollout.View, d *rollout.Decision)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +67,9 @@ func (t *table) commit(by actor, why string, changes []rollout.Change) error {
 			}
 		}
 	}
-	t.decode()
+	if slices.ContainsFunc(changes, func(c rollout.Change) bool { return c.Key == rollout.RolloutKey || c.Key == rollout.StableKey }) {
+		t.decode()
+	}
 	if t.w.tracing {
 		t.w.trace("%s: %s%s", by, why, t.told(before))
 	}
