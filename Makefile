@@ -33,7 +33,8 @@ $(FETCHED)/ready: test/examples/setup.sh examples/node/package-lock.json example
 
 test: build $(VENV)/ready $(DYNALITE)/ready $(FETCHED)/ready $(TOOLS)/nfpm
 	@$(if $(CC_FOUND),,echo 'make test: no C compiler found, running without the race detector')
-	$(GO) test $(RACE) -timeout 10m ./...
+	$(GO) test $(RACE) -timeout 15m ./...
+	$(GO) test -timeout 10m ./test/sim
 	$(GO) -C examples/hello test ./...
 	@# By themselves: builds run at low priority, and would wait for all other tests.
 	BOOTAGENT_EXAMPLES=1 $(GO) test -count=1 -timeout 20m ./test/examples

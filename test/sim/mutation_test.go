@@ -10,6 +10,9 @@ import (
 // TestEachGuardIsMissed takes away one guard after the other and demands that the simulator finds out, and by which invariant.
 func TestEachGuardIsMissed(t *testing.T) {
 	t.Parallel()
+	if underRace {
+		t.Skip("LEFT OUT under the race detector: `make test` runs it by itself, without")
+	}
 	for _, m := range mutations() {
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
@@ -81,11 +84,6 @@ func mutations() []Mutation {
 						delete(c.Set, name)
 					}
 				}
-			}
-		})},
-		{Name: "S2 S5: a grant does not expect the lease", Decision: change(func(_ rollout.View, why string, c *rollout.Change) {
-			if strings.HasPrefix(why, "slots for") {
-				delete(c.Expect, "lease")
 			}
 		})},
 		{Name: "S3: an instance boots the candidate", Decision: func(v rollout.View, d *rollout.Decision) {

@@ -3,3 +3,5 @@
 package sim
 
 const seedsInTest = 400
+
+const underRace = false

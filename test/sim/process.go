@@ -10,9 +10,6 @@ import (
 	"github.com/bootagent/bootagent/rollout"
 )
 
-// wallEpoch is an arbitrary date; each agent's wall clock is off by as much as it likes.
-var wallEpoch = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant in all but name
-
 // process is the agent's daemon on an instance: the thin driver around Plan and Step.
 type process struct {
 	in       *instance
@@ -74,7 +71,11 @@ func (p *process) dead() bool { return p.in.process != p }
 func (p *process) mono() time.Duration {
 	return time.Duration(float64(p.in.w.now-p.born) * (1 + p.drift))
 }
-func (p *process) wall() time.Time { return wallEpoch.Add(p.wallOff + p.in.w.now) }
+
+// wall is the agent's wall clock, from an arbitrary date on, and off by as much as it likes.
+func (p *process) wall() time.Time {
+	return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC).Add(p.wallOff + p.in.w.now)
+}
 
 // tick is one round of the daemon: look, decide, write, act.
 func (p *process) tick() {
