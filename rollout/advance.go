@@ -13,20 +13,24 @@ func (s *step) advance() {
 		s.fail(s.failureCause(), true)
 		return
 	}
+	if r.State.forward() && r.Task.State == TaskFailed { // nobody can switch any more, whatever the budget
+		s.fail(s.failureCause(), true)
+		return
+	}
 	if s.late() {
 		return
 	}
 	if !s.fresh() {
 		return
 	}
-	switch {
-	case r.State.Status == Pending:
+	switch r.State.Status {
+	case Pending:
 		s.begin()
-	case r.State.Status == RollingBack:
+	case RollingBack:
 		s.grantBack()
-	case r.State.Status == Running:
+	case Running:
 		s.run()
-	case r.State.Status == Baking:
+	case Baking:
 		s.bake()
 	}
 }
@@ -139,16 +143,12 @@ func (s *step) count() (c counted) {
 	return c
 }
 
-// members are the instances in service: those that take part. A booting instance never does, but where none is in service and
-// it can't boot stable.
+// members are those that take part: the instances in service, and of those that boot, which never do, the ones that can't
+// boot stable. Such a one is not healthy, so that a slot for it costs nobody anything.
 func (s *step) members() []Member {
-	in := slices.DeleteFunc(slices.Clone(s.Group.Members), func(m Member) bool { return !m.InService })
-	if len(in) > 0 || s.Rollout.Origin.First {
-		return in
-	}
 	return slices.DeleteFunc(slices.Clone(s.Group.Members), func(m Member) bool {
 		p, ok := s.Rollout.Parts[m.ID]
-		return !ok || p.State == Lost || p.State == Returned
+		return !m.InService && (s.Rollout.Origin.First || !ok || p.State == Lost || p.State == Returned)
 	})
 }
 
@@ -238,5 +238,5 @@ func (s *step) failureCause() string {
 	if r.Failure == nil {
 		return fmt.Sprintf("%d instances failed", r.Failures)
 	}
-	return fmt.Sprintf("%d of the instances failed, the first was %s: %s", r.Failures-r.State.Forgiven, r.Failure.Instance, r.Failure.Cause)
+	return fmt.Sprintf("%s: %s (instances that failed: %d)", r.Failure.Instance, r.Failure.Cause, max(r.Failures-r.State.Forgiven, 1))
 }

@@ -39,6 +39,7 @@ type node struct {
 	task      rollout.Candidate // what the recipe of the candidate says
 	run       rollout.TaskRun
 	runs      int
+	taskErr   error
 	breaks    func(rollout.Release) bool // releases that fail here
 	read      []string
 	last      rollout.Decision
@@ -177,7 +178,7 @@ func (f *fleet) step(n *node) {
 	}
 	if d.RunTask && n.run.Release != f.rollout().Release.ID {
 		n.runs++
-		n.run = rollout.TaskRun{Release: f.rollout().Release.ID, Ended: true}
+		n.run = rollout.TaskRun{Release: f.rollout().Release.ID, Ended: true, Err: n.taskErr}
 	}
 	switch goal := d.Goal; {
 	case goal.IsZero() || goal.ID == n.serving.ID:

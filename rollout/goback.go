@@ -44,7 +44,7 @@ func (s *step) grantBack() {
 		case p.Open():
 			open++
 		case !here || !s.returns(p) || !s.again(id, p):
-		case m.InService && m.Healthy:
+		case m.Healthy:
 			well = append(well, id)
 		default:
 			sick = append(sick, id)

@@ -83,7 +83,6 @@ type leading struct {
 	drop    []string          // parts to be removed
 	set     map[string]string // further attributes
 	with    []Change          // further records, in the same transaction
-	got     bool              // a slot came free: what was idle begins anew
 }
 
 // commit writes as the leader: under the lease as it was read, the state and the count of failures as they were read.
@@ -140,9 +139,11 @@ func (s *step) nextLead(l leading) Lead {
 	if s.bakes() { // a leader that slept has not seen how the release did
 		lead.Baked += min(elapsed, Lease).Milliseconds()
 	}
-	if done := s.done(); done != lead.Done || l.got {
-		lead.Idle, lead.Done = 0, done
+	done := s.done()
+	if done > lead.Done { // what is lost meanwhile is no step forward
+		lead.Idle = 0
 	}
+	lead.Done = done
 	return lead
 }
 
@@ -154,7 +155,7 @@ func (s *step) done() (n int) {
 			if s.Rollout.State.forward() {
 				n++
 			}
-		case Returned, Lost:
+		case Returned:
 			if !s.Rollout.State.forward() {
 				n++
 			}
@@ -177,7 +178,7 @@ func (s *step) elapsed(written int64) time.Duration {
 // taskLost pauses a rollout whose release task nobody runs any more, and says that it has.
 func (s *step) taskLost() bool {
 	t := s.Rollout.Task
-	if t.State == TaskRunning && s.still("task/"+s.Rollout.Release.ID.key(), s.Rollout.text["task"]) >= Lease {
+	if t.State == TaskRunning && s.still("task/"+s.Rollout.Release.key(), s.Rollout.text["task"]) >= Lease {
 		t.State = TaskUnknown
 		state := s.paused(fmt.Sprintf("%s ran the release task and has gone silent: how far it came is unknown. Look, then resume, or abort", t.By))
 		s.commit("the release task's runner is gone", leading{state: &state, set: map[string]string{"task": text(t)}})
@@ -207,17 +208,16 @@ func (s *step) housekeep() bool {
 	if !s.fresh() {
 		return false
 	}
-	lost, slots := map[string]Part{}, false
+	lost := map[string]Part{}
 	for _, id := range slices.Sorted(maps.Keys(s.Rollout.Parts)) {
 		p := s.Rollout.Parts[id]
 		if _, here := s.member(id); !here && (p.away() || p.State == Returned) && len(lost) < maxBatch {
-			slots = slots || p.Open()
 			p.State = Lost
 			lost[id] = p
 		}
 	}
 	if len(lost) > 0 {
-		s.commit(fmt.Sprintf("%d of the instances have left the group", len(lost)), leading{parts: lost, got: slots})
+		s.commit(fmt.Sprintf("%d of the instances have left the group", len(lost)), leading{parts: lost})
 		return true
 	}
 	return false

@@ -38,7 +38,7 @@ func (s *step) open() {
 // opened is the newest release that has, or had, a record of its own.
 func (s *step) opened() ID {
 	id := s.Stable.Release.ID
-	if s.Rollout != nil && s.Rollout.Release.ID.Compare(id) > 0 {
+	if s.Rollout != nil && s.Rollout.Release.Compare(id) > 0 {
 		id = s.Rollout.Release.ID
 	}
 	return id
@@ -132,7 +132,7 @@ func (s *step) refusal() (Policy, error) {
 	if pub.Err != nil {
 		return Policy{}, pub.Err
 	}
-	policy, err := pub.policyOf(s.Defaults)
+	policy, err := s.Defaults.With(pub.Intent.Policy)
 	if err != nil {
 		return Policy{}, err
 	}

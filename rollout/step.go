@@ -116,7 +116,7 @@ func (s *step) idle() bool {
 		return true
 	}
 	p, ok := s.part()
-	return s.Self.Serving.ID == s.Stable.Release.ID && !(ok && p.Open())
+	return s.Self.Serving.ID == s.Stable.Release.ID && (!ok || !p.Open())
 }
 
 // patience is how long this agent watches a dead lease before it takes it over: not all at once.

@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -280,4 +281,19 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+func TestAReleaseTaskThatFailsFailsTheRolloutWhateverTheBudget(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	f.policy.MaxFailures = 3
+	for _, n := range f.agents {
+		n.task, n.taskErr = rollout.Candidate{Task: true, Reversible: true}, errors.New("exit status 1")
+	}
+	f.put(release(2))
+	f.until("the end", f.ended(rollout.RolledBack))
+	f.wants(f.serve(), map[int64]int{1: 3})
+	if cause := f.outcome(2).Cause; !strings.Contains(cause, "exit status 1") {
+		t.Errorf("it failed because %q", cause)
+	}
 }

@@ -171,7 +171,7 @@ func (s *step) takeTask(p Part) {
 		return
 	}
 	c.Set = map[string]string{"task": text(Task{State: TaskRunning, By: s.Self.ID, Reversible: s.Self.Candidate.Reversible})}
-	s.claimed = r.Release.ID.key()
+	s.claimed = r.Release.key()
 	s.write("claim the release task", c)
 }
 
@@ -179,7 +179,7 @@ func (s *step) takeTask(p Part) {
 func (s *step) runTask(t Task) {
 	run := s.Self.Task
 	switch {
-	case s.claimed != s.Rollout.Release.ID.key(): // another process of this agent, which is no more, had begun
+	case s.claimed != s.Rollout.Release.key(): // another process of this agent, which is no more, had begun
 		t.State = TaskUnknown
 		s.writeTask(t, "the agent was restarted while the release task ran: how far it came is unknown")
 	case run.Release == s.Rollout.Release.ID && run.Ended && run.Err == nil:
@@ -187,7 +187,10 @@ func (s *step) runTask(t Task) {
 		s.writeTask(t, "the release task is done")
 	case run.Release == s.Rollout.Release.ID && run.Ended:
 		t.State = TaskFailed
-		s.writeTask(t, fmt.Sprintf("the release task failed: %v", run.Err))
+		s.writeTask(t, s.taskCause()) // that its part failed is reported next
+		if s.Rollout.Failure == nil {
+			s.Writes[len(s.Writes)-1].Changes[0].Set["failure"] = text(Failure{Instance: s.Self.ID, Cause: cut(s.taskCause())})
+		}
 	default:
 		s.RunTask = true
 		if s.due("task") {

@@ -1,9 +1,6 @@
 package rollout
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // View is all that one agent knows when it takes a step. Times are by its own monotonic clock, which runs since the agent's
 // start; no time of another machine is in it.
@@ -170,9 +167,4 @@ type Memory struct {
 type sight struct {
 	text string
 	at   time.Duration
-}
-
-// policyOf gives the policy of an intent.
-func (p Published) policyOf(defaults Policy) (Policy, error) {
-	return defaults.With(json.RawMessage(p.Intent.Policy))
 }

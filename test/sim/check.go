@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -28,6 +27,7 @@ type facts struct {
 type seenGroup struct {
 	at      time.Duration
 	members int
+	booting []string
 	healthy map[string]bool
 }
 
@@ -44,13 +44,15 @@ func (w *world) truth() seenGroup {
 	for _, m := range w.group(0).Members {
 		if m.InService {
 			seen.members++
-			if m.Healthy {
-				seen.healthy[m.ID] = true
-			}
+		}
+		if m.Healthy {
+			seen.healthy[m.ID] = true
 		}
 	}
-	if seen.members == 0 { // where nobody is in service those that boot take part, if they can't boot stable
-		seen.members = len(w.listed())
+	for _, in := range w.listed() {
+		if in.lifecycle() != model.LifecycleInService {
+			seen.booting = append(seen.booting, in.id)
+		}
 	}
 	return seen
 }
@@ -191,6 +193,12 @@ func (w *world) newSlots(was, is *rollout.Rollout) (out []string) {
 // checkGrant holds S1 and S2 at the grant of slots.
 func (w *world) checkGrant(by actor, was, is *rollout.Rollout, granted []string) {
 	p, seen := was.Policy, by.seen
+	members := seen.members
+	for id, part := range by.knew { // those that boot take part where they can't boot stable
+		if slices.Contains(seen.booting, id) && part.State != rollout.Lost && part.State != rollout.Returned {
+			members++
+		}
+	}
 	forward := is.Parts[granted[0]].State == rollout.Granted
 	if forward && was.Failures-was.State.Forgiven > p.MaxFailures {
 		w.violated("S1", "%s grants a slot to %v after %d failures", by, granted, was.Failures)
@@ -209,7 +217,7 @@ func (w *world) checkGrant(by actor, was, is *rollout.Rollout, granted []string)
 	}
 	bound := max(p.Batch.N, 1)
 	if p.Batch.Percent {
-		bound = max(seen.members*p.Batch.N/100, 1)
+		bound = max(members*p.Batch.N/100, 1)
 	}
 	if was.State.Phase == rollout.CanaryPhase && forward {
 		bound = p.Canary
@@ -225,15 +233,12 @@ func (w *world) checkGrant(by actor, was, is *rollout.Rollout, granted []string)
 	}
 	floor := p.MinHealthy.N
 	if p.MinHealthy.Percent {
-		floor = (seen.members*p.MinHealthy.N + 99) / 100
+		floor = (members*p.MinHealthy.N + 99) / 100
 	}
 	if left := len(seen.healthy) - disrupted; well > 0 && left < floor {
-		w.violated("S2", "%s grants slots to %v: %d of %d are healthy and undisturbed, and min_healthy is %s", by, granted, left, seen.members, p.MinHealthy)
+		w.violated("S2", "%s grants slots to %v: %d of %d are healthy and undisturbed, and min_healthy is %s", by, granted, left, members, p.MinHealthy)
 	}
 }
-
-// checkStart holds S9's second half, and S3 where a process gets traffic as soon as it runs.
-func (w *world) checkStart(in *instance, s agent.Start) { w.facts.started[global(s.Release).ID] = true }
 
 // checkTask holds S9: at most once a rollout, before any switch.
 func (w *world) checkTask(in *instance, id rollout.ID) {
@@ -278,58 +283,6 @@ func (w *world) checkDeregister(in *instance, s agent.Deregister) {
 	if p := r.Parts[in.id]; !p.Open() && p.State != rollout.Done && p.State != rollout.Lost {
 		w.violated("S2", "%s goes out of service to switch, and has no slot (its part is %q)", in.id, p.State)
 	}
-}
-
-// checkEnd holds L2: after success everybody serves it.
-func (w *world) checkEnd() {
-	r := w.table.rollout
-	if r == nil || r.State.Status != rollout.Succeeded || r.Release.Revision != w.lastPut.Revision {
-		w.violated("L2", "the last release did not succeed: %s", w.restless())
-		return
-	}
-	for _, in := range w.listed() {
-		if got := in.memory.InService.Revision; got != w.lastPut.Revision || !in.healthy() {
-			w.violated("L2", "%s serves %.6s at the end, healthy=%t", in.id, got, in.healthy())
-		}
-	}
-	if w.parameter.label != r.Release.Number {
-		w.violated("L2", "the mirror says %d, and stable is %d", w.parameter.label, r.Release.Number)
-	}
-}
-
-// atRest says whether the last release has been put and nobody has anything to do any more.
-func (w *world) atRest() bool {
-	r := w.table.rollout
-	if w.cliBusy > 0 || r == nil || r.State.Live() || r.Release.Revision != w.lastPut.Revision {
-		return false
-	}
-	all := w.listed()
-	if len(all) != w.desired {
-		return false
-	}
-	for _, in := range all {
-		if in.gone || in.process == nil || in.process.quiet < 0 || w.now-in.process.quiet < 10*time.Second || in.lifecycle() != model.LifecycleInService {
-			return false
-		}
-	}
-	return true
-}
-
-// restless says what is not at rest, for the trace.
-func (w *world) restless() string {
-	out := "no record"
-	if r := w.table.rollout; r != nil {
-		out = fmt.Sprintf("%s is %s %s (%s), led by %q, parts %v", r.Release.ID, r.State.Status, r.State.Phase, r.State.Cause, r.Lead.By, r.Parts)
-	}
-	for _, in := range w.listed() {
-		out += fmt.Sprintf("; %s %s serves %s", in.id, in.lifecycle(), in.memory.InService)
-		if p := in.process; p != nil {
-			out += fmt.Sprintf(", goal %s, told %q", p.decision.Goal, p.decision.Tell)
-		} else {
-			out += ", without an agent"
-		}
-	}
-	return out
 }
 
 // served says whether an instance that serves a release was healthy when the leader looked.

@@ -65,7 +65,7 @@ func (l *loop) between(low, high time.Duration) time.Duration {
 }
 
 // Violation is an invariant that did not hold.
-type Violation struct {
+type Violation struct { //nolint:errname // it is what the simulator looks for, and an error only where it is shown
 	Invariant string
 	At        time.Duration
 	What      string

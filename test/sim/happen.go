@@ -26,23 +26,23 @@ func (w *world) found() {
 	if w.scenario.FromZero {
 		return
 	}
-	b := &Behaviour{Revision: first().Revision}
-	w.put("founder", rollout.Intent{Schema: 1, Revision: first().Revision, Ref: "v1"}, b)
+	b := &Behaviour{Revision: founded().Revision}
+	w.put("founder", rollout.Intent{Schema: 1, Revision: founded().Revision, Ref: "v1"}, b)
 	w.parameter.label = 1
 	_ = w.table.commit(actor{name: "founder", operator: true}, "found", []rollout.Change{
-		{Key: rollout.StableKey, New: true, Set: map[string]string{"schema": "1", "epoch": "0", "number": "1", "revision": `"` + first().Revision + `"`}},
+		{Key: rollout.StableKey, New: true, Set: map[string]string{"schema": "1", "epoch": "0", "number": "1", "revision": `"` + founded().Revision + `"`}},
 	})
-	w.facts.stables[first().ID] = true
+	w.facts.stables[founded().ID] = true
 }
 
-// first is the release that a fleet begins with.
-func first() rollout.Release {
+// founded is the release that a fleet begins with.
+func founded() rollout.Release {
 	return rollout.Release{ID: rollout.ID{Number: 1}, Revision: "1111111111111111111111111111111111111111"}
 }
 
 // serveFirst makes an instance that has long been in service.
 func (in *instance) serveFirst() {
-	rel := local(first())
+	rel := local(founded())
 	in.observed.Membership.Lifecycle = model.LifecycleInService
 	in.observed.Prepared[rel.Number] = deploy.Prepared{Release: rel, Recipe: recipe.Recipe{Processes: []recipe.Process{{Name: "web", Port: true, Overlap: true}}}}
 	in.pids++

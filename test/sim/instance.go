@@ -214,7 +214,7 @@ func (in *instance) effect(step agent.Step) agent.Outcome {
 
 // start starts a process.
 func (in *instance) start(s agent.Start) {
-	in.w.checkStart(in, s)
+	in.w.facts.started[global(s.Release).ID] = true
 	name := agent.UnitName("shop", s.Release.Number, s.Process)
 	in.observed.Units = slices.DeleteFunc(in.observed.Units, func(u unit.Status) bool { return u.Name == name })
 	in.pids++

@@ -2,6 +2,7 @@
 
 package sim
 
-const seedsInTest = 400
-
-const underRace = false
+const (
+	seedsInTest  = 400
+	raceDetector = false
+)

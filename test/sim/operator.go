@@ -22,7 +22,6 @@ type cli struct {
 	lock  rollout.Record
 	since time.Duration // since when the lock has been seen as it is
 	until time.Duration
-	tries int
 }
 
 func (w *world) deploy(b Behaviour, change func(*cli)) {
@@ -161,10 +160,7 @@ func (w *world) operate(command string) {
 			w.violated("S11", "%s changes a rollout that has ended", command)
 		}
 		w.after(w.latency(), func() {
-			before := w.table.records
-			err := w.table.commit(actor{name: "operator", operator: true}, command, changes)
-			_ = before
-			if err != nil {
+			if err := w.table.commit(actor{name: "operator", operator: true}, command, changes); err != nil {
 				w.after(w.latency(), try)
 				return
 			}

@@ -72,7 +72,7 @@ func (p *process) mono() time.Duration {
 	return time.Duration(float64(p.in.w.now-p.born) * (1 + p.drift))
 }
 
-// wall is the agent's wall clock, from an arbitrary date on, and off by as much as it likes.
+// wall counts from an arbitrary date; each agent's wall clock is off by as much as it likes.
 func (p *process) wall() time.Time {
 	return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC).Add(p.wallOff + p.in.w.now)
 }
@@ -156,6 +156,9 @@ func (p *process) consult() {
 		p.read[key] = true
 	}
 	by := actor{name: p.in.id, seen: p.seen}
+	if view.Rollout != nil {
+		by.knew = view.Rollout.Parts
+	}
 	if d.Watch && (!p.group.Known || p.mono()-p.group.At > 4*time.Second) {
 		p.group, p.seen = w.mutation.group(w, w.group(p.mono())), w.truth()
 	}

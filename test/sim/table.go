@@ -58,13 +58,11 @@ func (t *table) commit(by actor, why string, changes []rollout.Change) error {
 	}
 	before := *t
 	for _, record := range made {
-		switch {
-		case record.Attributes == nil:
+		_, had := t.records[record.Key]
+		if record.Attributes == nil {
 			delete(t.records, record.Key)
-		default:
-			if _, had := t.records[record.Key]; had || writes(changes, record.Key) {
-				t.records[record.Key] = record
-			}
+		} else if had || writes(changes, record.Key) {
+			t.records[record.Key] = record
 		}
 	}
 	if slices.ContainsFunc(changes, func(c rollout.Change) bool { return c.Key == rollout.RolloutKey || c.Key == rollout.StableKey }) {
@@ -122,6 +120,7 @@ func (t *table) told(before table) string {
 type actor struct {
 	name     string
 	operator bool
+	knew     map[string]rollout.Part
 	seen     seenGroup // what an agent's leader knew of the group when it decided
 }
 

@@ -191,6 +191,8 @@ func (w *world) run() *Violation {
 		case stage == "last" && w.atRest():
 			w.checkEnd()
 			return w.violation
+		case stage == "calm" && w.table.get(rollout.FreezeKey).Attributes != nil: // put in the last moment before the calm
+			_ = w.table.commit(actor{name: "operator", operator: true}, "unfreeze", rollout.UnfreezeDeploys(w.table.get(rollout.FreezeKey)))
 		case stage == "calm" && w.now > ends:
 			w.violated("L1", "the rollout has not ended %s after the trouble", w.scenario.patience())
 		case stage == "last" && w.now > ends:

@@ -1,0 +1,104 @@
+package rollout_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootagent/bootagent/rollout"
+)
+
+func TestASlotHolderThatLeavesTheGroupIsLostAndNoFailure(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 4)
+	f.put(release(2))
+	f.until("the canary's slot", func() bool { return len(f.slots()) == 1 })
+	for _, n := range f.agents {
+		if n.id == f.slots()[0] {
+			n.dead = true
+		}
+	}
+	f.seconds(100) // silent, it counts as disrupted, and nobody else is granted a slot
+	if len(f.slots()) != 1 || f.rollout().Failures != 0 {
+		t.Fatalf("slots %v, failures %d", f.slots(), f.rollout().Failures)
+	}
+	for _, n := range f.agents {
+		n.gone = n.dead
+	}
+	f.until("success", f.ended(rollout.Succeeded))
+	f.wants(f.serve(), map[int64]int{2: 3})
+}
+
+func TestASlotHolderThatStaysSilentFailsTheRolloutAtTheDeadlineAndMarksNoRevision(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	f.put(release(2))
+	f.until("the canary's slot", func() bool { return len(f.slots()) == 1 })
+	var silent *node
+	for _, n := range f.agents {
+		if n.id == f.slots()[0] {
+			silent = n
+		}
+	}
+	silent.dead = true
+	f.until("the way back", f.ended(rollout.RollingBack))
+	f.until("its deadline", f.ended(rollout.FailedState))
+	if cause := f.rollout().State.Cause; !strings.Contains(cause, silent.id) || f.records[rollout.FailedKey(release(2).Revision)].Attributes != nil {
+		t.Errorf("it failed because %q", cause)
+	}
+}
+
+func TestAnOperatorPausesResumesAndPromotes(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	f.policy.Promote = rollout.Manual
+	f.put(release(2))
+	f.until("the canary's bake", f.ended(rollout.Baking))
+	f.operate(rollout.PauseRollout(f.rollout(), "ann", "lunch"))
+	f.seconds(120)
+	if got := f.rollout(); got.State.Status != rollout.Paused || got.Lead.By != "" {
+		t.Fatalf("it is %+v, led by %q", got.State, got.Lead.By)
+	}
+	if _, err := rollout.PromoteRollout(f.rollout(), "ann"); err == nil || !strings.Contains(err.Error(), "resume") {
+		t.Errorf("a rollout that has reached one instance was promoted: %v", err)
+	}
+	f.operate(rollout.ResumeRollout(f.rollout(), "ann"))
+	f.until("the wait for an operator", func() bool { return f.rollout().State.Baked })
+	f.wants(f.serve(), map[int64]int{2: 3})
+	if f.stable().Number != 1 {
+		t.Error("stable moved by itself")
+	}
+	f.operate(rollout.PromoteRollout(f.rollout(), "ann"))
+	f.until("success", f.ended(rollout.Succeeded))
+}
+
+func TestAFleetOfZeroDoesNotBlockTheNextDeploy(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	f.put(release(2))
+	f.until("the canary's slot", func() bool { return len(f.slots()) == 1 })
+	empty := rollout.Group{Known: true}
+	if _, err := rollout.EndOrphan(f.rollout(), empty, 10*time.Second, "ann"); err == nil {
+		t.Error("a rollout whose leader was seen a moment ago was ended")
+	}
+	if _, err := rollout.EndOrphan(f.rollout(), f.group(f.agents[0]), time.Hour, "ann"); err == nil {
+		t.Error("a rollout with members was ended")
+	}
+	f.agents[0].gone = true
+	f.operate(rollout.EndOrphan(f.rollout(), empty, rollout.Lease, "ann"))
+	if f.rollout().State.Status != rollout.Aborted {
+		t.Errorf("it is %+v", f.rollout().State)
+	}
+}
+
+func TestAFixGoesToAFleetWhoseStableCannotBootAnyMore(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 0)
+	f.records["stable"] = rollout.Record{Key: "stable", Attributes: map[string]string{"schema": "1", "epoch": "0", "number": "1", "revision": `"` + stableOne.Revision + `"`}}
+	for range 3 {
+		f.launch().breaks = func(r rollout.Release) bool { return r.Number == 1 }
+	}
+	f.put(release(2))
+	f.until("success", f.ended(rollout.Succeeded))
+	f.until("everybody on it", func() bool { return f.allServe(2) })
+}
