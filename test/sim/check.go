@@ -133,7 +133,7 @@ func (w *world) checkStable(by actor, was *rollout.Rollout, stable rollout.Stabl
 	}
 	p := was.Policy
 	switch {
-	case now.ID.Compare(stable.Release.ID) < 0:
+	case now.Compare(stable.Release.ID) < 0:
 		w.violated("S3", "%s moves stable back from %s to %s", by, stable.Release.ID, now.ID)
 	case opened || now.ID != was.Release.ID || was.State.Status != rollout.Baking || was.State.Phase != rollout.FinalPhase:
 		w.violated("S3", "%s moves stable to %s while %s is %s", by, now.ID, was.Release.ID, was.State.Status)
