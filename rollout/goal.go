@@ -17,9 +17,16 @@ func (s *step) goal() {
 	default:
 		s.Goal, s.Ready = s.during()
 	}
-	if p, ok := s.part(); ok {
-		s.Attempt = p.Attempt
+	s.Attempt = s.attempt()
+}
+
+// attempt is the one that a failure on this instance would be of.
+func (s *step) attempt() Attempt {
+	if s.Rollout == nil {
+		return Attempt{}
 	}
+	p, _ := s.part()
+	return Attempt{s.Rollout.Release.ID, p.Attempt}
 }
 
 // atRest is the goal while no rollout is under way: a boot takes stable, and what serves goes on until it has a slot.

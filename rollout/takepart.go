@@ -42,10 +42,10 @@ func (s *step) partForward(p Part) {
 	case p.State == Granted && s.Rollout.Task.State == TaskFailed && s.Rollout.Task.By == s.Self.ID:
 		p.State = Reverted
 		s.reportFailure(p, s.taskCause())
-	case s.failedHere(candidate, p) && (p.State == Granted || p.State == "" && s.Rollout.Origin.First):
+	case s.failedHere(candidate) && (p.State == Granted || p.State == "" && s.Rollout.Origin.First):
 		p.State = Reverted
 		s.reportFailure(p, s.Self.Failed.Cause)
-	case s.failedHere(candidate, p) && p.State == Done: // it had been in service, and did not come back after a reboot
+	case s.failedHere(candidate) && p.State == Done: // it had been in service, and did not come back after a reboot
 		p.State = Sick
 		s.reportFailure(p, s.Self.Failed.Cause)
 	case p.Open():
@@ -61,7 +61,7 @@ func (s *step) declare(p Part) {
 	switch {
 	case serving.IsZero():
 		// Where stable itself can't be booted any more, and nobody is left in service, a fix goes to those that boot.
-		if s.failedHere(s.Stable.Release.ID, p) && (p.State == "" || p.State == Lost || p.State == Returned) {
+		if s.failedHere(s.Stable.Release.ID) && (p.State == "" || p.State == Lost || p.State == Returned) {
 			p.State = Stray
 			s.report(p, "stable can't be booted here: "+cut(s.Self.Failed.Cause))
 		}
@@ -86,7 +86,7 @@ func (s *step) partBack(p Part) {
 	case p.Open() && serving == stable && s.Self.Passing > 0:
 		p.State, p.Astray = home, false
 		s.report(p, "stable serves here")
-	case p.State == Back && s.failedHere(stable, p):
+	case p.State == Back && s.failedHere(stable):
 		p.State, p.Astray = Reverted, true
 		s.report(p, "stable failed here: "+s.Self.Failed.Cause)
 	case p.Open():
@@ -113,10 +113,10 @@ func (s *step) partBack(p Part) {
 	}
 }
 
-// failedHere says whether a release failed on this instance in the attempt that the part is of.
-func (s *step) failedHere(release ID, p Part) bool {
+// failedHere says whether a release failed on this instance in the present attempt.
+func (s *step) failedHere(release ID) bool {
 	f := s.Self.Failed
-	return !release.IsZero() && f.Release == release && f.Attempt == p.Attempt && s.Self.Serving.ID != release
+	return !release.IsZero() && f.Release == release && f.Attempt == s.attempt() && s.Self.Serving.ID != release
 }
 
 // report writes the instance's own part.

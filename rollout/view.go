@@ -84,8 +84,15 @@ type Self struct {
 type LocalFailure struct {
 	Release ID
 	// Attempt is Decision.Attempt as it was when the release failed.
-	Attempt int
+	Attempt Attempt
 	Cause   string
+}
+
+// Attempt tells one try of a release on an instance from the next: what failed in one may be tried in another.
+type Attempt struct {
+	// Rollout is the release of the rollout record, and Number the part's attempt.
+	Rollout ID
+	Number  int
 }
 
 // Candidate is what is known of a release that is prepared here.
@@ -117,8 +124,8 @@ type Decision struct {
 	// Goal is the release that this instance is to serve, or to go on serving; zero for none yet. It may be prepared, started,
 	// registered and put in service. A step that starts, registers or deregisters is taken only on a decision from a view that was read just before.
 	Goal Release
-	// Attempt is that of the slot behind Goal: a failure of Goal in an earlier attempt is forgiven, and it is tried anew.
-	Attempt int
+	// Attempt is the one that Goal is tried in: its failure in an earlier one is forgiven, and it is tried anew.
+	Attempt Attempt
 	// Ready is a release to be prepared and not yet started; zero for none.
 	Ready Release
 	// RunTask asks to run the release task of Ready, once for this process of the agent; it may take until its own time-out.

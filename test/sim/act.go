@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bootagent/bootagent/agent"
@@ -20,16 +21,14 @@ func (p *process) act() {
 			steps = append(steps, agent.Prepare{Release: rel})
 		}
 	}
-	wanted := map[string]bool{}
-	for _, step := range steps {
-		wanted[step.String()] = true
-		if _, doing := p.doing[step.String()]; !doing && p.fresh(step) {
-			p.begin(step)
+	for step := range p.doing {
+		if !slices.Contains(steps, step) {
+			delete(p.doing, step) // cancelled
 		}
 	}
-	for text := range p.doing {
-		if !wanted[text] {
-			delete(p.doing, text) // cancelled
+	for _, step := range steps {
+		if _, doing := p.doing[step]; !doing && p.fresh(step) {
+			p.begin(step)
 		}
 	}
 	resting := len(steps) == 0 && len(p.doing) == 0 && !p.busy && len(p.decision.Writes) == 0 && len(p.decision.Read) == 0 && !p.decision.Resolve && p.known
@@ -78,8 +77,7 @@ func (p *process) begin(step agent.Step) {
 	in, w := p.in, p.in.w
 	p.tries++
 	try := p.tries
-	text := step.String()
-	p.doing[text] = try
+	p.doing[step] = try
 	in.memory = in.memory.Before(step)
 	attempt := p.decision.Attempt
 	var end func()
@@ -91,7 +89,7 @@ func (p *process) begin(step agent.Step) {
 			}
 			return
 		}
-		if p.doing[text] != try {
+		if p.doing[step] != try {
 			return
 		}
 		if w.now < p.frozen {
@@ -103,7 +101,7 @@ func (p *process) begin(step agent.Step) {
 			return
 		}
 		outcome := in.effect(step)
-		delete(p.doing, text)
+		delete(p.doing, step)
 		had := len(in.memory.Failed)
 		in.memory = in.memory.After(step, outcome, p.wall())
 		if outcome.Err != nil && len(in.memory.Failed) > had {

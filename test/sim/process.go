@@ -28,7 +28,7 @@ type process struct {
 	highest  int64
 	backward int
 	epoch    int64
-	doing    map[string]int // steps in flight, by text; the number tells a later try from an earlier one
+	doing    map[agent.Step]int // steps in flight; the number tells a later try from an earlier one
 	tries    int
 	passing  time.Duration // since when what serves here passes; -1 while it does not
 	down     time.Duration // since when it does not; -1 while it does
@@ -44,7 +44,7 @@ func (in *instance) startAgent() {
 		return
 	}
 	w := in.w
-	p := &process{in: in, born: w.now, doing: map[string]int{}, passing: -1, down: -1, quiet: -1}
+	p := &process{in: in, born: w.now, doing: map[agent.Step]int{}, passing: -1, down: -1, quiet: -1}
 	n := w.scenario.Noise
 	if n.Drift {
 		p.drift, p.wallOff = (w.random.Float64()-0.5)/20, w.between(-24*time.Hour, 24*time.Hour)
