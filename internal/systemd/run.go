@@ -96,6 +96,9 @@ func (r *Runner) toEnd(ctx context.Context, name string, s unit.Spec, c command,
 		return err == nil && now.ended(), err
 	})
 	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // and not the question to systemd that it happened to interrupt
+		}
 		err = fmt.Errorf("it was killed: %w", err)
 	}
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
