@@ -5,6 +5,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Release is a numbered revision. The number is the version of the SSM
@@ -49,6 +50,9 @@ type Published struct {
 type Version struct {
 	Number int64
 	Value  string
+	// At is when it was written, by AWS's clock, and By the ARN of who wrote it; both zero where they were not asked for.
+	At time.Time
+	By string
 }
 
 // What an adapter's error may be, so that those who use a port can tell
@@ -104,10 +108,32 @@ type Membership struct {
 	// TerminateHook and TerminateTimeout are the same of the group's termination lifecycle hook.
 	TerminateHook    string `json:"terminate_hook,omitempty"`
 	TerminateTimeout int    `json:"terminate_timeout,omitempty"`
-	// Desired is the group's desired capacity: how many others poll the same APIs.
+	// Desired is the group's desired capacity: how many others poll the same APIs. Most is its MaxSize.
 	Desired int `json:"desired,omitempty"`
+	Most    int `json:"most,omitempty"`
 	// TargetGroups are the ARNs attached to the group itself; not empty means balancer.mode asg.
 	TargetGroups []string `json:"target_groups,omitempty"`
+}
+
+// ScalingGroup is an Auto Scaling group as a whole.
+type ScalingGroup struct {
+	Name string `json:"name"`
+	// Least, Desired and Most are its MinSize, DesiredCapacity and MaxSize.
+	Least   int `json:"least"`
+	Desired int `json:"desired"`
+	Most    int `json:"most"`
+	// Instances are all that Auto Scaling lists, those included that boot or are being terminated.
+	Instances []ScalingInstance `json:"instances"`
+	// TargetGroups are the ARNs attached to the group itself.
+	TargetGroups []string `json:"target_groups,omitempty"`
+}
+
+// ScalingInstance is an instance of an Auto Scaling group, as the group sees it.
+type ScalingInstance struct {
+	ID        string    `json:"id"`
+	Lifecycle Lifecycle `json:"lifecycle"`
+	// Healthy is the group's HealthStatus: that nobody has told it otherwise.
+	Healthy bool `json:"healthy"`
 }
 
 // HookResult is what a lifecycle hook is completed with.
