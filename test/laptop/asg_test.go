@@ -32,7 +32,7 @@ func TestInModeASGTheLaunchHookIsTheGate(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	if err := <-early; err != nil {
 		t.Error(err)
 	}
@@ -86,7 +86,7 @@ func TestInModeASGAnAppThatIsKilledIsStartedAgain(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 	kill(t, before.pid)
 	l.until("in service again", func() error {
