@@ -66,17 +66,16 @@ func TestInModeASGTheLaunchHookIsTheGate(t *testing.T) {
 	if err := <-answered; err != nil {
 		t.Error("a request in flight when the instance was ended:", err)
 	}
-	l.until("replaced by one that serves release 2", func() error {
+	l.until("replaced by one that serves the stable release", func() error {
 		instances := l.Instances()
 		if len(instances) != 1 || instances[0].ID == i.ID {
 			return fmt.Errorf("there are %d instances", len(instances))
 		}
-		return l.settled(instances[0], 2)
+		return l.settled(instances[0], 1)
 	})
 	if !l.log.contains("\tstart\t", "complete the termination hook") {
 		t.Error("the termination hook was not completed")
 	}
-	l.until("labelled", func() error { return l.labelled(2) })
 }
 
 // TestInModeASGAnAppThatIsKilledIsStartedAgain does not wait for anybody to take it out or to put it back.
