@@ -52,9 +52,11 @@ func (b *box) Yield(context.Context, string, bool) error                        
 func (b *box) Load() (Memory, error)                                                      { return b.memory, nil }
 func (b *box) Listening() (map[int]bool, error)                                           { return nil, nil }
 func (b *box) MemoryAvailable() (int64, error)                                            { return 1 << 40, nil }
+func (b *box) RunTask(context.Context, unit.Spec, time.Duration, map[string]string) (bool, error) {
+	return true, nil
+}
 func (b *box) Resolve(context.Context, string) (string, error)                            { return one.Revision, nil }
 func (b *box) Prepared(context.Context) ([]deploy.Prepared, error)                        { return nil, nil }
-func (b *box) RunTask(context.Context, unit.Spec, time.Duration, map[string]string) error { return nil }
 func (b *box) Promote(context.Context, int64) error                                       { return nil }
 func (b *box) TargetLifecycle(context.Context) (model.Lifecycle, error)                   { return "", nil }
 func (b *box) Sockets(context.Context, string) (s unit.Sockets, e error)                  { return s, nil }
