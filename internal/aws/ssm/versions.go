@@ -32,11 +32,20 @@ const (
 	maxHistoryPages = 10 // AWS fills pages as it likes
 )
 
-// Put makes a version of the release parameter, and the parameter where there is none yet, and gives the version's number. The
-// value must be one that nobody has put before, by a nonce in it: where it is not known what became of an attempt (no
-// answer, or a failure inside AWS) the version is looked for by its value, and put again only if it is not there. So one call makes
-// one version; where even the look fails, the error says that there may be one.
+// Put makes a version of the release parameter, and the parameter where there is none yet, and gives the version's number.
+//
+// One call makes one version. Where it is not known what became of an attempt (no answer, or a failure inside AWS) the version
+// is looked for by its value among those that were made since, and put again only if it is not there; where even that look
+// fails, the error says that there may be one. A nonce in the value tells it from what others put at the same time.
 func (p *Parameters) Put(ctx context.Context, value string) (int64, error) {
+	before, err := p.get(ctx, p.options.Release)
+	if err != nil {
+		return 0, err
+	}
+	var newest int64
+	if v := first(before.Parameters); v != nil {
+		newest = v.Version
+	}
 	for attempt := 1; ; attempt++ {
 		out, err := session.Do(ctx, p.session, p.call("ssm:PutParameter"),
 			func(ctx context.Context) (*sdk.PutParameterOutput, error) {
@@ -51,11 +60,12 @@ func (p *Parameters) Put(ctx context.Context, value string) (int64, error) {
 		if !ambiguous(err) {
 			return 0, p.refusedPut(err)
 		}
-		number, look := p.whichIs(ctx, value)
+		number, look := p.madeSince(ctx, newest, value)
 		switch {
 		case look != nil:
-			return 0, fmt.Errorf("%w; whether parameter %s has that version now is not known (%w): look at its history before you ask for it again",
-				err, p.options.Release, look)
+			return 0, &session.Error{Kind: session.Reach, Err: err, Sentence: fmt.Sprintf(
+				"%v; whether parameter %s has that version now is not known (%v): look at its history before you ask for it again",
+				err, p.options.Release, look)}
 		case number != 0:
 			return number, nil
 		case attempt == puts:
@@ -64,18 +74,18 @@ func (p *Parameters) Put(ctx context.Context, value string) (int64, error) {
 	}
 }
 
-// whichIs gives the number of the newest version that has this value, 0 for none.
-func (p *Parameters) whichIs(ctx context.Context, value string) (int64, error) {
+// madeSince gives the number of the version that has this value, of those newer than newest; 0 for none.
+func (p *Parameters) madeSince(ctx context.Context, newest int64, value string) (int64, error) {
 	select {
 	case <-ctx.Done():
 		return 0, fmt.Errorf("the look for it was called off: %w", ctx.Err())
 	case <-time.After(settle):
 	}
-	all, err := p.History(ctx, maxVersions)
+	all, err := p.History(ctx, 0)
 	if err != nil && !errors.Is(err, model.ErrNoRelease) {
 		return 0, err
 	}
-	n := slices.IndexFunc(all, func(v model.Version) bool { return v.Value == value })
+	n := slices.IndexFunc(all, func(v model.Version) bool { return v.Number > newest && v.Value == value })
 	if n < 0 {
 		return 0, nil
 	}

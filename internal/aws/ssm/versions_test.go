@@ -126,6 +126,16 @@ func after(effect fault.Effect) fault.Effect {
 	}
 }
 
+// A branch's name is put again and again: an older version of it is not the one that is looked for.
+func TestAnOlderVersionOfTheSameValueIsNotOurs(t *testing.T) {
+	t.Parallel()
+	r, _, p := shop(t)
+	r.Faults.Add(fault.Rule{Operation: "PutParameter", Count: 1, Effect: fault.CutBefore()})
+	if n, err := p.Put(t.Context(), "v2"); err != nil || n != 3 {
+		t.Errorf("version %d, %v", n, err)
+	}
+}
+
 // Somebody else's release came in between: ours is a version all the same.
 func TestAPutThatWasOvertakenIsFound(t *testing.T) {
 	t.Parallel()
@@ -163,6 +173,9 @@ func TestAPutThatFailsSaysWhatIsKnown(t *testing.T) {
 		r.Faults.Add(fault.Rule{Operation: "GetParameterHistory", Effect: fault.Deny()})
 		_, err := p.Put(t.Context(), "v3")
 		says(t, err, "whether parameter "+release+" has that version now is not known", "may not ssm:GetParameterHistory", "look at its history")
+		if errors.Is(err, model.ErrConfiguration) {
+			t.Error("an error that says that nothing was done")
+		}
 	})
 	t.Run("called off", func(t *testing.T) {
 		t.Parallel()
@@ -182,7 +195,8 @@ func TestAPutThatFailsSaysWhatIsKnown(t *testing.T) {
 	t.Run("denied", func(t *testing.T) {
 		t.Parallel()
 		r, _, p := shop(t)
-		r.Faults.Add(fault.Rule{Service: "ssm", Effect: fault.Deny()})
+		r.Faults.Add(fault.Rule{Operation: "PutParameter", Effect: fault.Deny()})
+		r.Faults.Add(fault.Rule{Operation: "GetParameterHistory", Effect: fault.Deny()})
 		_, err := p.Put(t.Context(), "v3")
 		isConfiguration(t, err)
 		says(t, err, "may not ssm:PutParameter on parameter "+release)
