@@ -15,6 +15,7 @@ import (
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/timeline"
 	"github.com/bootagent/bootagent/internal/unit"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 // box is a machine on which release 1 serves with a worker, with no balancer before it.
@@ -87,7 +88,7 @@ func living(t *testing.T, b *box, test func(t *testing.T, a *Agent)) {
 		a := New(Options{
 			Rules: Rules{App: "shop", FirstPort: 8080, LastPort: 8081}, DrainMin: 30 * time.Second,
 			Identity: model.Identity{InstanceID: "i-1", BootID: "b"}, Metadata: b, Parameters: parameters{err: model.ErrNoRelease},
-			Group: &groupOf{}, Preparer: b, Runner: b, Sockets: b, Store: b, Log: zap.NewNop(),
+			Group: &groupOf{}, Records: noRecords{}, Preparer: b, Runner: b, Sockets: b, Store: b, Log: zap.NewNop(),
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -146,3 +147,12 @@ func TestADrainThatCannotBeRememberedIsNotBegun(t *testing.T) {
 		}
 	})
 }
+
+// noRecords is a store that nobody has written to.
+type noRecords struct{}
+
+func (noRecords) Get(_ context.Context, key string) (rollout.Record, error) {
+	return rollout.Record{Key: key}, nil
+}
+func (noRecords) List(context.Context, string, int, bool) ([]rollout.Record, error) { return nil, nil }
+func (noRecords) Apply(context.Context, ...rollout.Change) error                    { return rollout.ErrConflict }

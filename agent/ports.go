@@ -16,6 +16,8 @@ type Parameters interface {
 	Read(ctx context.Context) (model.Published, error)
 	// Label moves the label stable to that version.
 	Label(ctx context.Context, version int64) error
+	// History gives the parameter's versions, the newest first, limit at most. A missing parameter is model.ErrNoRelease.
+	History(ctx context.Context, limit int) ([]model.Version, error)
 	// Environment gives the variables below the app's path, by name, decrypted. An empty path gives none.
 	Environment(ctx context.Context) (map[string]string, error)
 }
@@ -41,6 +43,14 @@ type Group interface {
 	Complete(ctx context.Context, m model.Membership, instanceID string, result model.HookResult) error
 	// SetUnhealthy tells the group to replace the instance.
 	SetUnhealthy(ctx context.Context, instanceID string) error
+}
+
+// Lookout is the whole fleet as Auto Scaling and the balancer see it: what the leader of a rollout looks at.
+type Lookout interface {
+	// Describe gives the group with all its instances.
+	Describe(ctx context.Context, group string) (model.ScalingGroup, error)
+	// Targets gives every target of every configured target group.
+	Targets(ctx context.Context) ([]model.TargetHealth, error)
 }
 
 // Metadata is what IMDS knows.

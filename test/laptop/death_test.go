@@ -103,6 +103,7 @@ func TestAMachineThatComesBackWithAnOldReleaseDoesNotServeIt(t *testing.T) {
 	l.until("labelled", func() error { return l.labelled(1) })
 
 	deaf := l.Region.Faults.Add(fault.Rule{Service: "ssm", Operation: "GetParameters", Instance: i.ID, Effect: fault.Throttle()})
+	blind := l.Region.Faults.Add(fault.Rule{Service: "dynamodb", Instance: i.ID, Effect: fault.Throttle()})
 	l.commit("main")
 	l.put("main")
 	if err := l.machine(i).Reboot(t.Context()); err != nil {
@@ -131,6 +132,7 @@ func TestAMachineThatComesBackWithAnOldReleaseDoesNotServeIt(t *testing.T) {
 		t.Errorf("the old release answered: %v", answers)
 	}
 	deaf.Remove()
+	blind.Remove()
 	l.until("on release 2", func() error { return l.settled(i, 2) })
 	l.until("labelled", func() error { return l.labelled(2) })
 }

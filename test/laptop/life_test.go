@@ -240,9 +240,7 @@ func TestAReleaseThatFailsItsChecksIsRevertedAndAGoodOneTakesOver(t *testing.T) 
 	if after := l.theProcess(i); after != before {
 		t.Errorf("the old release was restarted: %v, then %v", before, after)
 	}
-	if err := l.labelled(1); err != nil {
-		t.Error(err)
-	}
+	l.until("labelled", func() error { return l.labelled(1) })
 
 	l.commit("main")
 	l.put("main")

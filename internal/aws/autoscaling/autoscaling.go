@@ -51,19 +51,12 @@ func (g *Group) Membership(ctx context.Context, instanceID string) (model.Member
 		Group:     aws.ToString(place.AutoScalingGroupName),
 		Lifecycle: model.Lifecycle(aws.ToString(place.LifecycleState)),
 	}
-	groups, err := session.Do(ctx, g.session, session.Call{Action: "autoscaling:DescribeAutoScalingGroups", Resource: "group " + m.Group},
-		func(ctx context.Context) (*sdk.DescribeAutoScalingGroupsOutput, error) {
-			return g.client.DescribeAutoScalingGroups(ctx, &sdk.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{m.Group}})
-		})
-	if err != nil {
+	group, err := g.group(ctx, m.Group)
+	if err != nil || group == nil { // deleted between the two requests
 		return model.Membership{}, err
 	}
-	if len(groups.AutoScalingGroups) == 0 { // deleted between the two requests
-		return model.Membership{}, nil
-	}
-	group := groups.AutoScalingGroups[0]
-	m.Desired = int(aws.ToInt32(group.DesiredCapacity))
-	m.TargetGroups = attached(group)
+	m.Desired, m.Most = int(aws.ToInt32(group.DesiredCapacity)), int(aws.ToInt32(group.MaxSize))
+	m.TargetGroups = attached(*group)
 	hooks, err := session.Do(ctx, g.session, session.Call{Action: "autoscaling:DescribeLifecycleHooks", Resource: "group " + m.Group},
 		func(ctx context.Context) (*sdk.DescribeLifecycleHooksOutput, error) {
 			return g.client.DescribeLifecycleHooks(ctx, &sdk.DescribeLifecycleHooksInput{AutoScalingGroupName: &m.Group})

@@ -131,7 +131,7 @@ func TestThroughTheLaunchHookIntoService(t *testing.T) {
 		{Name: "bootagent-farewell", Transition: server.Terminating, Heartbeat: time.Minute}}})
 	id := w.wait(t, model.LifecyclePendingWait)
 	m := w.membership(t, id)
-	want := model.Membership{Group: "shop", Lifecycle: model.LifecyclePendingWait, LaunchHook: "bootagent-launch", HookTimeout: 300, Desired: 1,
+	want := model.Membership{Group: "shop", Lifecycle: model.LifecyclePendingWait, LaunchHook: "bootagent-launch", HookTimeout: 300, Desired: 1, Most: 4,
 		TerminateHook: "bootagent-farewell", TerminateTimeout: 60}
 	if diff := cmp.Diff(want, m); diff != "" {
 		t.Error(diff)
