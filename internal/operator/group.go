@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bootagent/bootagent/internal/model"
@@ -139,44 +140,34 @@ func (o *Operator) groupName(ctx context.Context, targets []model.TargetHealth) 
 	return "", nil
 }
 
-// health puts what Auto Scaling and the balancer say of the same instances together.
+// health puts what Auto Scaling and the balancer say of the same instances together, as a leader does, and why one is not healthy.
 func health(group model.ScalingGroup, targets []model.TargetHealth, groups int) Health {
 	h := Health{Known: true, Name: group.Name, Desired: group.Desired, Most: group.Most}
-	for _, i := range group.Instances {
-		switch i.Lifecycle {
-		case model.LifecycleTerminating, model.LifecycleTerminatingWait, model.LifecycleTerminatingProceed, model.LifecycleTerminated:
-			continue
-		}
-		m := Member{ID: i.ID, Lifecycle: i.Lifecycle, InService: i.Lifecycle == model.LifecycleInService}
-		healthy, why := balanced(i.ID, targets, groups)
-		if groups == 0 {
-			healthy = i.Healthy
-			if !healthy {
-				why = "Auto Scaling has been told that it is unhealthy"
-			}
-		}
-		if m.Healthy = m.InService && healthy; !m.Healthy {
-			m.Why = why
+	for _, seen := range rollout.Look(group, targets, groups, 0).Members {
+		i := group.Instances[slices.IndexFunc(group.Instances, func(i model.ScalingInstance) bool { return i.ID == seen.ID })]
+		m := Member{ID: i.ID, Lifecycle: i.Lifecycle, InService: seen.InService, Healthy: seen.InService && seen.Healthy}
+		switch {
+		case m.Healthy:
+		case groups > 0:
+			m.Why = unhealthy(i.ID, targets)
+		case !i.Healthy:
+			m.Why = "Auto Scaling has been told that it is unhealthy"
 		}
 		h.Members = append(h.Members, m)
 	}
 	return h
 }
 
-// balanced says whether every target group has a healthy target of an instance, and if not what it says.
-func balanced(id string, targets []model.TargetHealth, groups int) (bool, string) {
-	well, why := map[string]bool{}, "it is not registered"
+// unhealthy is what the balancer says of an instance that is not healthy.
+func unhealthy(id string, targets []model.TargetHealth) string {
+	why := "it is not registered in every target group"
 	for _, t := range targets {
-		switch {
-		case t.InstanceID != id:
-		case t.State == model.TargetHealthy:
-			well[t.Group] = true
-		case t.State.Registered():
+		if t.InstanceID == id && t.State.Registered() && t.State != model.TargetHealthy {
 			why = fmt.Sprintf("port %d is %s", t.Port, t.State)
 			if t.Description != "" {
 				why += ": " + t.Description
 			}
 		}
 	}
-	return len(well) >= groups, why
+	return why
 }
