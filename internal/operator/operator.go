@@ -122,7 +122,7 @@ func New(o Options) *Operator {
 const (
 	// look is how often records are read while something is waited for: less often than agents do, so that a person who
 	// watches costs less than an instance.
-	look = 2 * time.Second
+	look = time.Second
 	// lookAtGroup is how often Auto Scaling and the balancer are asked meanwhile: their limits are the whole account's.
 	lookAtGroup = 15 * time.Second
 	// openPatience is how long the lock is kept for an agent to open the record. Agents read the parameter every few seconds, in the
