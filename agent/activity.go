@@ -146,6 +146,10 @@ func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) 
 		log.Debug("failed again", took, zap.Error(outcome.Err))
 	}
 	a.remember(w, w.memory.After(act.step, outcome.Outcome, now))
+	switch act.step.(type) {
+	case Prepare, Promote, Check, AwaitBalancer: // the fleet waits for what came of it
+		a.nudge("records")
+	}
 }
 
 // doubt has the targets read again before anything is decided on them: a step

@@ -107,7 +107,9 @@ func (a *Agent) self(w *world, candidate rollout.Release) rollout.Self {
 	local := LocalRelease(candidate)
 	if p, ok := w.observed.Prepared[local.Number]; ok && !candidate.IsZero() && p.Release.Revision == candidate.Revision {
 		s.Candidate = rollout.Candidate{Release: candidate.ID}
-		s.Candidate.Task, s.Candidate.Reversible = taskOf(p.Recipe)
+		if task := p.Recipe.Task; task != nil {
+			s.Candidate.Task, s.Candidate.Reversible = true, task.Reversible
+		}
 	}
 	return s
 }
@@ -213,11 +215,13 @@ func (a *Agent) beginTask(ctx context.Context, w *world, rel rollout.Release) {
 	id := w.id
 	a.goes(func() {
 		end := a.phase("task", rel.ID, zap.String("revision", prepared.Release.Short()))
-		err := a.runTask(ctx, id, prepared)
+		begun, err := a.runTask(ctx, id, prepared)
 		end(err)
 		a.post(ctx, func(w *world) {
-			w.fleet.tasking, w.fleet.task = false, rollout.TaskRun{Release: rel.ID, Ended: true, Err: err}
-			a.nudge("records")
+			if w.fleet.tasking = false; begun { // else the next decision asks for it again
+				w.fleet.task = rollout.TaskRun{Release: rel.ID, Ended: true, Err: err}
+				a.nudge("records")
+			}
 		})
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/bootagent/bootagent/deploy"
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/timeline"
+	"github.com/bootagent/bootagent/internal/unit"
 )
 
 // Parameters is where the intent is read and the mirror is kept (SSM Parameter Store).
@@ -61,6 +62,7 @@ type Metadata interface {
 
 // Preparer brings releases onto this machine's disk (deploy.Machine).
 type Preparer interface {
+	Tasks
 	// Resolve finds the full SHA of a ref.
 	Resolve(ctx context.Context, ref string) (string, error)
 	// Prepare fetches and builds the release; it does nothing for one that is complete on disk already.
@@ -69,6 +71,12 @@ type Preparer interface {
 	Prepared(ctx context.Context) ([]deploy.Prepared, error)
 	// Promote lets `current` name this release and removes what retention no longer keeps.
 	Promote(ctx context.Context, number int64) error
+}
+
+// Tasks runs a release's task (deploy.Machine).
+type Tasks interface {
+	// RunTask runs the command for at most so long, and keeps what it prints, without the values of secrets. It returns when nothing of it is left.
+	RunTask(ctx context.Context, spec unit.Spec, timeout time.Duration, secrets map[string]string) error
 }
 
 // Clock is the time, so that tests can bring their own.

@@ -107,7 +107,7 @@ func TestKillWalkOfAHandover(t *testing.T) {
 			l.put("main")
 			l.launch()
 			i := l.only()
-			l.until("in service", func() error { return l.settled(i, 1) })
+			l.until("in service, and stable", func() error { return l.stable(i, 1) })
 			traffic := l.startLoad()
 			w.walk(i, part, 1)
 			traffic.stop()
