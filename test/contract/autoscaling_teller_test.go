@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	asg "github.com/aws/aws-sdk-go-v2/service/autoscaling"
@@ -192,4 +193,55 @@ func (s *fleetTeller) instances(ids ...string) {
 		return
 	}
 	s.write(nil, "%d instances", len(out.AutoScalingInstances))
+}
+
+// until waits until the group's instances, one at least, are all in that state, and writes the states that they are in.
+func (s *fleetTeller) until(group string, state types.LifecycleState) {
+	for {
+		g, ok := s.described(group)
+		if !ok {
+			return
+		}
+		elsewhere := slices.ContainsFunc(g.Instances, func(i types.Instance) bool { return i.LifecycleState != state })
+		if len(g.Instances) > 0 && !elsewhere || s.ctx.Err() != nil {
+			s.write(s.ctx.Err(), "%v", sorted(g.Instances, func(i types.Instance) string { return string(i.LifecycleState) }))
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// first is the id of the group's first instance, as a list.
+func (s *fleetTeller) first(group string) []string {
+	if g, ok := s.described(group); ok && len(g.Instances) > 0 {
+		return []string{aws.ToString(g.Instances[0].InstanceId)}
+	}
+	return []string{"i-none"}
+}
+
+func (s *fleetTeller) enterStandby(group string, decrement bool) {
+	out, err := s.asg.EnterStandby(s.ctx, &asg.EnterStandbyInput{AutoScalingGroupName: &group, InstanceIds: s.first(group),
+		ShouldDecrementDesiredCapacity: &decrement})
+	if err != nil {
+		s.write(err, "")
+		return
+	}
+	s.moving(out.Activities)
+}
+
+func (s *fleetTeller) exitStandby(group string) {
+	out, err := s.asg.ExitStandby(s.ctx, &asg.ExitStandbyInput{AutoScalingGroupName: &group, InstanceIds: s.first(group)})
+	if err != nil {
+		s.write(err, "")
+		return
+	}
+	s.moving(out.Activities)
+}
+
+// moving writes what an activity is about, without the instance; moto spells it StandBy.
+func (s *fleetTeller) moving(activities []types.Activity) {
+	for _, a := range activities {
+		what, _, _ := strings.Cut(aws.ToString(a.Description), ":")
+		s.write(nil, "%s", strings.ToLower(what))
+	}
 }

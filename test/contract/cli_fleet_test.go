@@ -134,6 +134,22 @@ func TestTheStockCLIDrivesAWholeRegion(t *testing.T) {
 		t.Errorf("through the balancer: %d %s", status, body)
 	}
 
+	standby := shop + " --instance-ids " + first
+	if got := aws.line(t, "autoscaling enter-standby %s --should-decrement-desired-capacity --query Activities[0].Description", standby); got != "Moving EC2 instance to Standby: "+first {
+		t.Errorf("enter-standby: %s", got)
+	}
+	l.instance("shop", 1, model.LifecycleStandby)
+	aws.together(t, "on standby it does not count, and nothing is launched in its place",
+		call{line: "autoscaling describe-auto-scaling-groups --auto-scaling-group-names shop " +
+			"--query AutoScalingGroups[0].[MinSize,DesiredCapacity,MaxSize,Instances[0].LifecycleState,length(Instances)]", want: "0\t0\t3\tStandby\t1"},
+		call{line: "autoscaling enter-standby " + standby + " --should-decrement-desired-capacity",
+			want: "(ValidationError) when calling the EnterStandby operation: The instance " + first + " is not in InService", fails: true},
+	)
+	if got := aws.line(t, "autoscaling exit-standby %s --query Activities[0].Description", standby); got != "Moving EC2 instance out of Standby: "+first {
+		t.Errorf("exit-standby: %s", got)
+	}
+	l.instance("shop", 1, model.LifecycleInService) // by way of Pending, not of the hook
+
 	aws.together(t, "it stops serving, another one is asked for",
 		call{line: fmt.Sprintf("elbv2 deregister-targets --target-group-arn %s --targets Id=%s,Port=%d", web, first, port)},
 		call{line: "autoscaling set-desired-capacity " + shop + " --desired-capacity 2"},

@@ -80,6 +80,8 @@ func TestTheStockCLIDrivesParameterStore(t *testing.T) {
 			[]string{"ssm", "get-parameters-by-path", "--path", "/bootagent", "--recursive", "--query", "Parameters[].[Name,Value]"}},
 		{"the history", "v1\tstable\nv1.4.2\tNone", false,
 			[]string{"ssm", "get-parameter-history", "--name", "/bootagent/shop/prod/release", "--query", "Parameters[].[Value,Labels[0]]"}},
+		{"who put what, page by page", "1\tarn:aws:iam::123456789012:user/laptop\n2\tarn:aws:iam::123456789012:user/laptop", false,
+			[]string{"ssm", "get-parameter-history", "--name", "/bootagent/shop/prod/release", "--page-size", "1", "--query", "Parameters[].[Version,LastModifiedUser]"}},
 		{"a parameter that is not there", "(ParameterNotFound) when calling the GetParameter operation", true,
 			[]string{"ssm", "get-parameter", "--name", "/bootagent/none"}},
 		{"who calls", "arn:aws:iam::123456789012:user/laptop", false,

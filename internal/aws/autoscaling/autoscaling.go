@@ -1,5 +1,6 @@
 // Package autoscaling asks for this instance's place in its Auto Scaling
-// group, keeps the lifecycle hook that it waits for open, and ends it.
+// group, keeps the lifecycle hook that it waits for open, and ends it. It also
+// describes the group as a whole, and puts instances on standby.
 package autoscaling
 
 import (
@@ -51,12 +52,15 @@ func (g *Group) Membership(ctx context.Context, instanceID string) (model.Member
 		Group:     aws.ToString(place.AutoScalingGroupName),
 		Lifecycle: model.Lifecycle(aws.ToString(place.LifecycleState)),
 	}
-	group, err := g.group(ctx, m.Group)
-	if err != nil || group == nil { // deleted between the two requests
+	group, there, err := g.find(ctx, m.Group)
+	if err != nil {
 		return model.Membership{}, err
 	}
+	if !there { // deleted between the two requests
+		return model.Membership{}, nil
+	}
 	m.Desired, m.Most = int(aws.ToInt32(group.DesiredCapacity)), int(aws.ToInt32(group.MaxSize))
-	m.TargetGroups = attached(*group)
+	m.TargetGroups = attached(group)
 	hooks, err := session.Do(ctx, g.session, session.Call{Action: "autoscaling:DescribeLifecycleHooks", Resource: "group " + m.Group},
 		func(ctx context.Context) (*sdk.DescribeLifecycleHooksOutput, error) {
 			return g.client.DescribeLifecycleHooks(ctx, &sdk.DescribeLifecycleHooksInput{AutoScalingGroupName: &m.Group})

@@ -1,5 +1,5 @@
 // Package elbv2 puts this instance's ports into target groups and out of them
-// again, and asks what the balancer thinks of them.
+// again, and asks what the balancer thinks of them, and of all others.
 package elbv2
 
 import (
@@ -80,16 +80,47 @@ func (b *Balancer) Health(ctx context.Context, instanceID string, ports []int) (
 	return out, nil
 }
 
+// Targets gives every target of every group, in the order the groups were configured, with one request a group. A target
+// that drains is among them; one that is not registered (any more) is not. A target has its own port: an instance
+// may stand in a group with several.
+func (b *Balancer) Targets(ctx context.Context) ([]model.TargetHealth, error) {
+	var out []model.TargetHealth
+	err := b.each(ctx, func(group, arn string) error {
+		answer, err := session.Do(ctx, b.session, call("DescribeTargetHealth", group),
+			func(ctx context.Context) (*sdk.DescribeTargetHealthOutput, error) {
+				return b.client.DescribeTargetHealth(ctx, &sdk.DescribeTargetHealthInput{TargetGroupArn: &arn})
+			})
+		if err != nil {
+			return b.explain(err, group, "", nil)
+		}
+		for _, d := range answer.TargetHealthDescriptions {
+			if d.Target == nil || d.TargetHealth == nil {
+				continue
+			}
+			out = append(out, stateOf(d, model.Target{Group: arn, InstanceID: aws.ToString(d.Target.Id), Port: int(aws.ToInt32(d.Target.Port))}))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func health(all []types.TargetHealthDescription, t model.Target) model.TargetHealth {
 	for _, d := range all {
 		if d.Target == nil || d.TargetHealth == nil ||
 			aws.ToString(d.Target.Id) != t.InstanceID || int(aws.ToInt32(d.Target.Port)) != t.Port {
 			continue
 		}
-		return model.TargetHealth{Target: t, State: model.TargetState(d.TargetHealth.State),
-			Reason: string(d.TargetHealth.Reason), Description: aws.ToString(d.TargetHealth.Description)}
+		return stateOf(d, t)
 	}
 	return model.TargetHealth{Target: t, State: model.TargetUnused, Reason: string(types.TargetHealthReasonEnumNotRegistered)}
+}
+
+func stateOf(d types.TargetHealthDescription, t model.Target) model.TargetHealth {
+	return model.TargetHealth{Target: t, State: model.TargetState(d.TargetHealth.State),
+		Reason: string(d.TargetHealth.Reason), Description: aws.ToString(d.TargetHealth.Description)}
 }
 
 // Register puts (instance, port) into every group. A group that has it already stays as it is. It goes on

@@ -1,6 +1,7 @@
 package elbv2_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestFaults(t *testing.T) {
 		b := w.adapter(w.web)
 		for operation, err := range map[string]error{
 			"DescribeTargetGroups": second(b.Groups(t.Context())),
-			"DescribeTargetHealth": second(b.Health(t.Context(), instance, []int{80})),
+			"DescribeTargetHealth": errors.Join(second(b.Health(t.Context(), instance, []int{80})), second(b.Targets(t.Context()))),
 			"RegisterTargets":      b.Register(t.Context(), instance, 80),
 			"DeregisterTargets":    b.Deregister(t.Context(), instance, 80),
 		} {

@@ -1,5 +1,5 @@
-// Package ssm reads the intent from Parameter Store and keeps its mirror there: the
-// release parameter, its label stable, and the app's environment and secrets.
+// Package ssm reads the intent from Parameter Store, puts it there, and keeps its mirror:
+// the release parameter, its label stable, and the app's environment and secrets.
 package ssm
 
 import (
@@ -109,9 +109,7 @@ func refused(err error) bool {
 
 func (p *Parameters) published(newest, stable *types.Parameter) (model.Published, error) {
 	if newest == nil {
-		return model.Published{}, fmt.Errorf(
-			"parameter %s does not exist in %s: make it, with aws ssm put-parameter --name %s --type String --value <branch, tag or SHA>: %w",
-			p.options.Release, p.session.Config.Region, p.options.Release, model.ErrNoRelease)
+		return model.Published{}, p.missing()
 	}
 	if newest.Type == types.ParameterTypeSecureString {
 		return model.Published{}, &session.Error{Kind: session.Configuration, Sentence: fmt.Sprintf(
@@ -123,6 +121,11 @@ func (p *Parameters) published(newest, stable *types.Parameter) (model.Published
 		out.Stable = &v
 	}
 	return out, nil
+}
+
+func (p *Parameters) missing() error {
+	return fmt.Errorf("parameter %s does not exist in %s: make it, with aws ssm put-parameter --name %s --type String --value <branch, tag or SHA>: %w",
+		p.options.Release, p.session.Config.Region, p.options.Release, model.ErrNoRelease)
 }
 
 func version(p *types.Parameter) model.Version {
