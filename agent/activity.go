@@ -13,6 +13,7 @@ import (
 
 	"github.com/bootagent/bootagent/deploy"
 	"github.com/bootagent/bootagent/internal/unit"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 // activity is a step in flight.
@@ -20,6 +21,8 @@ type activity struct {
 	step   Step
 	since  time.Time
 	cancel context.CancelFunc
+	// attempt is the fleet's at the goal as the step began.
+	attempt rollout.Attempt
 }
 
 // reconcile lets exactly the planned steps be in flight: those that are not
@@ -33,6 +36,9 @@ func (a *Agent) reconcile(ctx context.Context, w *world, steps []Step) {
 	}
 	for _, step := range steps {
 		if _, inFlight := w.doing[step]; inFlight || w.ending(step, steps) {
+			continue
+		}
+		if a.stalled(w, step) {
 			continue
 		}
 		if a.remember(w, w.memory.Before(step)) || w.vital(step) {
@@ -92,7 +98,7 @@ func (w *world) vital(step Step) bool {
 // begin takes a step in a goroutine of its own and hands its outcome to the loop.
 func (a *Agent) begin(ctx context.Context, w *world, step Step) {
 	ctx, cancel := context.WithCancel(ctx)
-	act := &activity{step: step, since: a.Now(), cancel: cancel}
+	act := &activity{step: step, since: a.Now(), cancel: cancel, attempt: w.desired.Attempt}
 	w.doing[step] = act
 	log := a.Log.With(zap.String("phase", step.Phase()))
 	if rel := step.For(); !rel.IsZero() {
@@ -121,6 +127,7 @@ var errCancelled = errors.New("no longer wanted")
 // ended takes an outcome into the world.
 func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) {
 	delete(w.doing, act.step)
+	outcome.Attempt = act.attempt
 	now := a.Now()
 	took := zap.Duration("duration", now.Sub(act.since).Round(time.Millisecond))
 	switch {
@@ -139,6 +146,10 @@ func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) 
 		log.Debug("failed again", took, zap.Error(outcome.Err))
 	}
 	a.remember(w, w.memory.After(act.step, outcome.Outcome, now))
+	switch act.step.(type) {
+	case Prepare, Promote, Check, AwaitBalancer: // the fleet waits for what came of it
+		a.nudge("records")
+	}
 }
 
 // doubt has the targets read again before anything is decided on them: a step

@@ -16,6 +16,7 @@ import (
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/timeline"
 	"github.com/bootagent/bootagent/internal/unit"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 // Options is what an agent is made of.
@@ -38,10 +39,17 @@ type Options struct {
 	Parameters Parameters
 	Balancer   Balancer // nil where there is none: neither Rules.Balanced nor Rules.Attached
 	Group      Group
-	Preparer   Preparer
-	Runner     unit.Runner
-	Sockets    Sockets
-	Store      Store
+	Lookout    Lookout
+	// Records are the fleet's. Shared says that they are in a table, and not in a file of this instance's own.
+	Records rollout.Store
+	Shared  bool
+	// Policy is the configuration's: what a rollout has that says nothing else. TargetGroups is how many there are.
+	Policy       rollout.Policy
+	TargetGroups int
+	Preparer     Preparer
+	Runner       unit.Runner
+	Sockets      Sockets
+	Store        Store
 
 	Log   *zap.Logger
 	Spans *timeline.Spans // those of the boot so far; nil begins with none
@@ -100,7 +108,8 @@ type world struct {
 	groups   []model.TargetGroup
 	stale    bool      // releases on disk are to be listed again
 	moved    time.Time // when this agent last changed what is registered
-	backward int       // reads in a row that gave a number lower than one seen before
+	fleet    fleet
+	placed   bool // the membership was read since the agent started
 }
 
 // New makes an agent; Run starts it.
@@ -116,7 +125,7 @@ func New(o Options) *Agent {
 		started: o.Now(),
 		updates: make(chan func(*world), 64),
 		nudges: map[string]chan struct{}{
-			"release": make(chan struct{}, 1), "targets": make(chan struct{}, 1), "membership": make(chan struct{}, 1),
+			"release": make(chan struct{}, 1), "records": make(chan struct{}, 1), "fleet": make(chan struct{}, 1), "targets": make(chan struct{}, 1), "membership": make(chan struct{}, 1),
 		},
 	}
 	a.secrets.names, a.secrets.mask = map[string]string{}, mask.New(nil)
@@ -186,6 +195,8 @@ func (a *Agent) recall() *world {
 // turn is one round of the loop: observe, remember, plan, act.
 func (a *Agent) turn(ctx context.Context, w *world) {
 	a.observe(ctx, w)
+	a.sense(w)
+	w.follow()
 	now := a.Now()
 	m := w.memory.Seen(w.desired, w.observed, now)
 	a.remember(w, m.Forget(wanted(w.observed, w.desired, m, now), w.desired))

@@ -26,14 +26,11 @@ func failed(err error) result { return result{Outcome: Outcome{Err: err}} }
 const write = 30 * time.Second
 
 // perform takes one step. From top to bottom the cases are an instance's life:
-// a release is resolved, prepared, started and checked, registered, found
+// a release is prepared, started and checked, registered, found
 // healthy by the balancer, put in service; the launch hook is completed; what
 // it replaces is deregistered, drained and stopped.
 func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 	switch s := step.(type) {
-	case Resolve:
-		revision, err := a.Preparer.Resolve(ctx, s.Release.Ref)
-		return result{Outcome: Outcome{Err: err, Revision: revision}}
 	case Prepare:
 		return result{Outcome{Err: a.prepare(ctx, s)}, func(w *world) { w.stale = true }}
 	case Start:
@@ -68,10 +65,6 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 			w.observed.Membership.Lifecycle = model.LifecycleTerminatingProceed
 			a.nudge("membership")
 		}}
-	case Label:
-		ctx, cancel := context.WithTimeout(ctx, write)
-		defer cancel()
-		return result{Outcome{Err: a.Parameters.Label(ctx, s.Release.Number)}, func(w *world) { w.desired.Stable = s.Release }}
 	case Deregister:
 		return result{Outcome{Err: a.deregister(ctx, on, s)}, func(w *world) {
 			w.moved, w.observed.Targets[s.Port] = a.Now(), Target{Draining: a.Rules.Balanced}

@@ -64,8 +64,6 @@ func (w *machine) effect(step Step) Outcome {
 		}
 	}
 	switch s := step.(type) {
-	case Resolve:
-		return Outcome{Revision: rel(s.Release.Number).Revision}
 	case Prepare:
 		prepared(s.Release)(&w.o, &w.d, &w.m)
 	case Start:
@@ -106,8 +104,6 @@ func (w *machine) effect(step Step) Outcome {
 			w.Fatalf("%s, with %+v running and %+v registered", step, w.o.Units, w.o.Targets)
 		}
 		w.o.Membership.Lifecycle = model.LifecycleTerminatingProceed
-	case Label:
-		w.d.Stable = s.Release
 	case Deregister:
 		w.o.Targets[s.Port] = Target{Draining: true}
 	case Stop:
@@ -139,8 +135,13 @@ func (w *machine) round() {
 		w.m = w.m.On(model.Identity{InstanceID: w.m.InstanceID, BootID: w.m.BootID + "'"}, "")
 	}
 	if w.trouble("a new release is put") {
-		w.d.Newest = model.Release{Number: w.d.Newest.Number + 1, Ref: "main"}
-		w.broken[w.d.Newest.Number] = rapid.Bool().Draw(w.T, "broken")
+		w.d.Goal = rel(w.d.Goal.Number + 1)
+		if _, known := w.broken[w.d.Goal.Number]; !known {
+			w.broken[w.d.Goal.Number] = rapid.Bool().Draw(w.T, "broken")
+		}
+	}
+	if w.trouble("the fleet goes back") && w.d.Goal.Number > 1 {
+		w.d.Goal = rel(w.d.Goal.Number - 1)
 	}
 	if w.trouble("somebody deregisters by hand") {
 		clear(w.o.Targets)
@@ -167,7 +168,7 @@ func (w *machine) nothingNew(steps []Step) {
 	}
 	for _, step := range steps {
 		switch step.(type) {
-		case Deregister, Drain, Stop, CompleteHook, CompleteTermination, Label:
+		case Deregister, Drain, Stop, CompleteHook, CompleteTermination:
 		default:
 			w.Fatalf("%s, although the instance leaves (%s)", step, w.m.Leaving)
 		}
@@ -221,16 +222,16 @@ func TestWhateverHappenedItConverges(t *testing.T) {
 		w.calm = true
 		w.m.DrainSince = time.Time{}
 		// A last good release, so that there is something to converge to.
-		w.d.Newest = model.Release{Number: w.d.Newest.Number + 1, Ref: "main"}
+		w.d.Goal = rel(1000)
 		for range 600 {
 			w.round()
 		}
 		if left := Plan(w.o, w.d, w.m, w.now); len(left) != 0 {
 			t.Fatalf("it does not come to rest: %s", say(left))
 		}
-		want := rel(w.d.Newest.Number)
-		if w.m.InService.Number != want.Number || !w.m.Serving || w.d.Stable.Number != want.Number {
-			t.Fatalf("in service is %s, stable %s, want %s\nunits %+v\nmemory %+v", w.m.InService, w.d.Stable, want, w.o.Units, w.m)
+		want := w.d.Goal
+		if w.m.InService.Number != want.Number || !w.m.Serving {
+			t.Fatalf("in service is %s, want %s\nunits %+v\nmemory %+v", w.m.InService, want, w.o.Units, w.m)
 		}
 		names := map[string]bool{}
 		for _, u := range w.o.Units {

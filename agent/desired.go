@@ -4,16 +4,19 @@ import (
 	"time"
 
 	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/rollout"
 )
 
-// Desired is what should be: the releases somebody wants, and the rules for this instance.
+// Desired is what should be: the release that the fleet wants here, and the rules for this instance.
 type Desired struct {
-	// Known says that the parameter has been read since the agent started. Until then only what served on
+	// Known says that the fleet's word is known since the agent started. Until then only what served on
 	// this machine before may be started, and nothing is registered that was not on this boot.
 	Known bool
-	// Newest is the newest release that is wanted; Stable is the one a fresh instance boots. Zero for none.
-	Newest model.Release
-	Stable model.Release
+	// Goal is the release that this instance is to serve, or to go on serving; Ready is one to be prepared and not yet
+	// started. Zero for none.
+	Goal, Ready model.Release
+	// Attempt is the one that Goal is tried in: a failure in another one is forgiven.
+	Attempt rollout.Attempt
 	// ShutDown says that the machine goes down.
 	ShutDown bool
 	Rules    Rules
@@ -37,9 +40,8 @@ type Rules struct {
 	HoldOnFailure time.Duration
 }
 
-// goal is the release that this instance should come to serve: the newest
-// that has not failed here. A fresh instance starts with the stable one.
-// Nothing is known of a revision before its ref is resolved.
+// goal is the release that this instance should come to serve: the fleet's, unless it failed here. Then it is what
+// serves already, or what served before this boot, if that is what somebody wants.
 func goal(d Desired, m Memory) model.Release {
 	if !d.Known || d.Rules.Attached && m.Serving { // what takes traffic is not switched where it can't be taken out: held
 		return m.InService
@@ -47,64 +49,44 @@ func goal(d Desired, m Memory) model.Release {
 	return best(d, m)
 }
 
-// best is the newest release that is wanted and has not failed here.
+// best is the release that is wanted, or what serves where it has failed here.
 func best(d Desired, m Memory) model.Release {
-	for _, wish := range wishes(d, m) {
-		if wish.Number == m.InService.Number || !m.failed(wish) {
-			return wish
-		}
-	}
-	return model.Release{}
-}
-
-// wishes are the releases worth serving, best first, resolved as far as is known.
-func wishes(d Desired, m Memory) []model.Release {
-	newest := m.resolved(d.Newest)
-	if newest.Number < m.Highest {
-		newest = model.Release{} // a stale read, or the parameter was made anew
-	}
-	order := []model.Release{newest, m.InService, m.resolved(d.Stable)}
 	switch {
-	case m.InService.IsZero() && d.Rules.Attached: // its first release is the one it keeps: replacing instances is how a new one comes
-		order = []model.Release{newest, m.resolved(d.Stable)}
-	case m.InService.IsZero():
-		order = []model.Release{m.resolved(d.Stable), newest}
-	case d.Rules.Attached && !m.Serving && d.current(m.InService, m): // after a reboot: its target has been registered all the while
-		order = []model.Release{m.InService, newest, m.resolved(d.Stable)}
-	case !m.Serving && !d.current(m.InService, m): // the machine slept, and what it served may not be registered any more
-		order = []model.Release{newest, m.resolved(d.Stable)}
+	case d.Goal.IsZero():
+		return model.Release{}
+	case d.Goal.Number == m.InService.Number, !m.failed(d.Goal):
+		return d.Goal
+	case m.Serving:
+		return m.InService
 	}
-	var out []model.Release
-	for _, rel := range order {
-		if !rel.IsZero() {
-			out = append(out, rel)
-		}
-	}
-	return out
+	return model.Release{} // the machine slept, and what it served may not be registered any more
 }
 
-// current says whether a release is still one that somebody wants: what a
-// boot may register.
-func (d Desired) current(rel model.Release, m Memory) bool {
-	if !d.Known {
-		return false
-	}
-	for _, wanted := range []model.Release{m.resolved(d.Newest), m.resolved(d.Stable)} {
-		if wanted.Number == rel.Number && !rel.IsZero() {
-			return true
-		}
-	}
-	return false
-}
-
-func (m Memory) resolved(rel model.Release) model.Release {
-	if rel.Revision == "" && !rel.IsZero() {
-		rel.Revision = m.Resolved[rel.Number]
-	}
-	return rel
+// current says whether a release still is the one that somebody wants: what a boot may register.
+func (d Desired) current(rel model.Release) bool {
+	return d.Known && !rel.IsZero() && rel.Number == d.Goal.Number
 }
 
 func (m Memory) failed(rel model.Release) bool {
 	_, bad := m.Failed[rel.Revision]
 	return bad && rel.Revision != ""
+}
+
+// forgiven forgets that the goal failed here where that was in another attempt, or another release of the same revision: the fleet
+// has decided to try it anew.
+func (m Memory) forgiven(d Desired) Memory {
+	f, bad := m.Failed[d.Goal.Revision]
+	if bad && d.Known && (f.Release.Number != d.Goal.Number || f.Attempt != d.Attempt) {
+		m.Failed = without(m.Failed, d.Goal.Revision)
+	}
+	return m
+}
+
+// LastFailure is what failed here last on the way into service, unless that is forgiven.
+func (m Memory) LastFailure() rollout.LocalFailure {
+	f, ok := m.Failed[m.LastFailed]
+	if !ok {
+		return rollout.LocalFailure{}
+	}
+	return rollout.LocalFailure{Release: FleetRelease(f.Release).ID, Attempt: f.Attempt, Cause: f.Reason}
 }

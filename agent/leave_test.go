@@ -15,6 +15,7 @@ import (
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/timeline"
 	"github.com/bootagent/bootagent/internal/unit"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 // box is a machine on which release 1 serves with a worker, with no balancer before it.
@@ -45,17 +46,18 @@ func (b *box) List(context.Context) ([]unit.Status, error) {
 	defer b.mu.Unlock()
 	return b.units, nil
 }
-func (b *box) Tail(context.Context, string, int) ([]string, error)       { return nil, nil }
-func (b *box) Run(context.Context, unit.Spec, io.Writer) error           { return nil }
-func (b *box) Yield(context.Context, string, bool) error                 { return nil }
-func (b *box) Load() (Memory, error)                                     { return b.memory, nil }
-func (b *box) Listening() (map[int]bool, error)                          { return nil, nil }
-func (b *box) MemoryAvailable() (int64, error)                           { return 1 << 40, nil }
-func (b *box) Resolve(context.Context, string) (string, error)           { return one.Revision, nil }
-func (b *box) Prepared(context.Context) ([]deploy.Prepared, error)       { return nil, nil }
-func (b *box) Promote(context.Context, int64) error                      { return nil }
-func (b *box) TargetLifecycle(context.Context) (model.Lifecycle, error)  { return "", nil }
-func (b *box) Sockets(context.Context, string) (s unit.Sockets, e error) { return s, nil }
+func (b *box) Tail(context.Context, string, int) ([]string, error)                        { return nil, nil }
+func (b *box) Run(context.Context, unit.Spec, io.Writer) error                            { return nil }
+func (b *box) Yield(context.Context, string, bool) error                                  { return nil }
+func (b *box) Load() (Memory, error)                                                      { return b.memory, nil }
+func (b *box) Listening() (map[int]bool, error)                                           { return nil, nil }
+func (b *box) MemoryAvailable() (int64, error)                                            { return 1 << 40, nil }
+func (b *box) Resolve(context.Context, string) (string, error)                            { return one.Revision, nil }
+func (b *box) Prepared(context.Context) ([]deploy.Prepared, error)                        { return nil, nil }
+func (b *box) RunTask(context.Context, unit.Spec, time.Duration, map[string]string) error { return nil }
+func (b *box) Promote(context.Context, int64) error                                       { return nil }
+func (b *box) TargetLifecycle(context.Context) (model.Lifecycle, error)                   { return "", nil }
+func (b *box) Sockets(context.Context, string) (s unit.Sockets, e error)                  { return s, nil }
 func (b *box) Prepare(ctx context.Context, _ model.Release, _ *timeline.Spans) (deploy.Prepared, error) {
 	<-ctx.Done()
 	return deploy.Prepared{}, context.Cause(ctx)
@@ -87,7 +89,7 @@ func living(t *testing.T, b *box, test func(t *testing.T, a *Agent)) {
 		a := New(Options{
 			Rules: Rules{App: "shop", FirstPort: 8080, LastPort: 8081}, DrainMin: 30 * time.Second,
 			Identity: model.Identity{InstanceID: "i-1", BootID: "b"}, Metadata: b, Parameters: parameters{err: model.ErrNoRelease},
-			Group: &groupOf{}, Preparer: b, Runner: b, Sockets: b, Store: b, Log: zap.NewNop(),
+			Group: &groupOf{}, Records: noRecords{}, Preparer: b, Runner: b, Sockets: b, Store: b, Log: zap.NewNop(),
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -146,3 +148,12 @@ func TestADrainThatCannotBeRememberedIsNotBegun(t *testing.T) {
 		}
 	})
 }
+
+// noRecords is a store that nobody has written to.
+type noRecords struct{}
+
+func (noRecords) Get(_ context.Context, key string) (rollout.Record, error) {
+	return rollout.Record{Key: key}, nil
+}
+func (noRecords) List(context.Context, string, int, bool) ([]rollout.Record, error) { return nil, nil }
+func (noRecords) Apply(context.Context, ...rollout.Change) error                    { return rollout.ErrConflict }

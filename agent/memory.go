@@ -8,6 +8,7 @@ import (
 
 	"github.com/bootagent/bootagent/deploy"
 	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 // MemorySchema is the version of Memory's shape on disk.
@@ -23,8 +24,6 @@ type Memory struct {
 	// Parameter is the name of the release parameter whose versions the numbers are.
 	Parameter string `json:"parameter,omitempty"`
 
-	// Highest is the highest release number ever seen; a read that gives a lower one is stale.
-	Highest int64 `json:"highest,omitempty"`
 	// InService is the release that serves or last served here, Previous the one before it.
 	InService model.Release `json:"in_service,omitzero"`
 	Previous  model.Release `json:"previous,omitzero"`
@@ -32,10 +31,10 @@ type Memory struct {
 	Port int `json:"port,omitempty"`
 	// Serving says that InService came into service on this boot, also where it has no port.
 	Serving bool `json:"serving,omitempty"`
-	// Resolved maps release numbers to revisions: a ref is resolved once.
-	Resolved map[int64]string `json:"resolved,omitempty"`
 	// Failed are the revisions that failed here, by full SHA. They are not tried again.
 	Failed map[string]Failure `json:"failed,omitempty"`
+	// LastFailed is the revision that failed last.
+	LastFailed string `json:"last_failed,omitempty"`
 	// Retries are the steps that failed for a reason of the world's, by Step.String.
 	Retries map[string]Retry `json:"retries,omitempty"`
 	// Ports are those that have, or may still have, traffic on this boot.
@@ -62,6 +61,8 @@ type Failure struct {
 	Release model.Release `json:"release"`
 	Reason  string        `json:"reason"`
 	At      time.Time     `json:"at"`
+	// Attempt is the fleet's at this release that it failed in.
+	Attempt rollout.Attempt `json:"attempt,omitzero"`
 }
 
 // PortUse is a port's way through the balancer.
@@ -75,10 +76,8 @@ type PortUse struct {
 	Condemned string `json:"condemned,omitempty"`
 }
 
-const (
-	maxFailed   = 50  // failed revisions kept; the oldest is forgotten first
-	maxResolved = 120 // SSM keeps 100 versions of a parameter
-)
+// maxFailed is how many failed revisions are kept; the oldest is forgotten first.
+const maxFailed = 50
 
 // On gives the memory as it is good for this instance on this boot: all of it
 // on the same boot, what concerns processes and ports forgotten on a new one,
@@ -103,10 +102,10 @@ func (m Memory) On(id model.Identity, parameter string) Memory {
 	return m
 }
 
-// Seen notes what the parameter says, whether the launch hook is open, whether the instance leaves, and what is left
+// Seen notes what the fleet forgives, whether the launch hook is open, whether the instance leaves, and what is left
 // from before this boot.
 func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
-	m.Highest = max(m.Highest, d.Newest.Number)
+	m = m.forgiven(d)
 	if o.hookOpen() && m.HookSince.IsZero() {
 		m.HookSince = now
 	}
@@ -162,15 +161,10 @@ func (m Memory) Before(step Step) Memory {
 // After gives the memory after the step ended, with err or without.
 func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 	if outcome.Err != nil {
-		return m.afterFailure(step, outcome.Err, now)
+		return m.afterFailure(step, outcome, now)
 	}
 	m.Retries = without(m.Retries, step.String())
 	switch s := step.(type) {
-	case Resolve:
-		m.Resolved = with(m.Resolved, s.Release.Number, outcome.Revision)
-		for len(m.Resolved) > maxResolved {
-			m.Resolved = without(m.Resolved, lowest(m.Resolved))
-		}
 	case Start: // that is a crash where a process had ended, and not where it was condemned, or never there
 		if s.Release.Number == m.InService.Number && m.Serving && outcome.Ended != "" {
 			process := s.Process
@@ -217,15 +211,16 @@ func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 // afterFailure tells failures of the revision, which mark it, from those of
 // the world, which are tried again. The release that is in service is never
 // marked: it has served, so the trouble lies elsewhere.
-func (m Memory) afterFailure(step Step, err error, now time.Time) Memory {
-	rel := step.For()
+func (m Memory) afterFailure(step Step, outcome Outcome, now time.Time) Memory {
+	rel, err := step.For(), outcome.Err
 	var bad *deploy.RevisionError
 	if !errors.As(err, &bad) || !rel.Resolved() {
 		m.Retries = with(m.Retries, step.String(), m.Retries[step.String()].again(err.Error(), now))
 		return m
 	}
 	if rel.Number != m.InService.Number {
-		m.Failed = with(m.Failed, rel.Revision, Failure{Release: rel, Reason: err.Error(), At: now})
+		m.Failed = with(m.Failed, rel.Revision, Failure{Release: rel, Reason: err.Error(), At: now, Attempt: outcome.Attempt})
+		m.LastFailed = rel.Revision
 		for len(m.Failed) > maxFailed {
 			m.Failed = without(m.Failed, oldest(m.Failed))
 		}
@@ -269,8 +264,8 @@ func (m Memory) forgetLeft(gone func(port int) bool) Memory {
 // Outcome is how a step ended.
 type Outcome struct {
 	Err error
-	// Revision is what Resolve found.
-	Revision string
+	// Attempt is the fleet's at the release as the step began.
+	Attempt rollout.Attempt
 	// Ended is how the process ended that Start started again, in words; "" where there was none.
 	Ended string
 }

@@ -19,16 +19,6 @@ func without[K comparable, V any](m map[K]V, k K) map[K]V {
 	return c
 }
 
-func lowest(m map[int64]string) int64 {
-	var low int64
-	for n := range m {
-		if low == 0 || n < low {
-			low = n
-		}
-	}
-	return low
-}
-
 func oldest(m map[string]Failure) string {
 	var old string
 	for revision, f := range m {

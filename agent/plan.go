@@ -29,6 +29,7 @@ func Plan(o Observed, d Desired, m Memory, now time.Time) []Step {
 		if p.goal.Number != m.InService.Number {
 			p.advance(p.goal)
 		}
+		p.ready()
 	}
 	p.retire()
 	if m.Leaving == Stays {
@@ -36,7 +37,6 @@ func Plan(o Observed, d Desired, m Memory, now time.Time) []Step {
 	} else {
 		p.sayFarewell()
 	}
-	p.label()
 	return p.steps
 }
 
@@ -70,10 +70,6 @@ func (p *plan) advance(rel model.Release) {
 	if rel.IsZero() {
 		return
 	}
-	if !rel.Resolved() {
-		p.do(Resolve{rel})
-		return
-	}
 	prepared, ok := p.Prepared[rel.Number]
 	if !ok || prepared.Release.Revision != rel.Revision { // a number may have meant something else: see On
 		if p.wanted(rel) {
@@ -97,6 +93,17 @@ func (p *plan) advance(rel model.Release) {
 		return
 	}
 	p.workers(rel, prepared.Recipe.Processes, main.Name)
+}
+
+// ready prepares what the fleet wants ready here before this instance has its turn.
+func (p *plan) ready() {
+	rel := p.Ready
+	if rel.IsZero() || rel.Number == p.goal.Number || p.Memory.failed(rel) {
+		return
+	}
+	if prepared, ok := p.Prepared[rel.Number]; !ok || prepared.Release.Revision != rel.Revision {
+		p.do(Prepare{rel})
+	}
 }
 
 // wanted says whether it is worth fetching a release: one that served before
@@ -217,7 +224,7 @@ func (p *plan) mayRegister(rel model.Release) bool {
 	if p.Serving && rel.Number == p.InService.Number {
 		return true
 	}
-	return p.current(rel, p.Memory)
+	return p.current(rel)
 }
 
 // workers starts the processes without a port: once their web is in service

@@ -63,11 +63,3 @@ func hookPeriod(timeout int) time.Duration {
 	}
 	return time.Duration(timeout) * time.Second
 }
-
-// label keeps the mirror: the label stable follows the newest release once it
-// is in service here, and never goes back.
-func (p *plan) label() {
-	if p.Known && p.Serving && p.InService.Number == p.Newest.Number && p.Stable.Number < p.InService.Number {
-		p.do(Label{Release: p.InService})
-	}
-}

@@ -34,16 +34,15 @@ type is func(*Observed, *Desired, *Memory)
 func scenery(options ...is) (Observed, Desired, Memory) {
 	o := Observed{Prepared: map[int64]deploy.Prepared{}, Targets: map[int]Target{}, TargetsKnown: true, UnitsKnown: true, Listening: map[int]bool{}, Passed: map[Incarnation]bool{}}
 	d := Desired{Known: true, Rules: rules}
-	m := Memory{Schema: MemorySchema, Ports: map[int]PortUse{}, Failed: map[string]Failure{}, Retries: map[string]Retry{}, Resolved: map[int64]string{}, Crashes: map[string]Retry{}}
+	m := Memory{Schema: MemorySchema, Ports: map[int]PortUse{}, Failed: map[string]Failure{}, Retries: map[string]Retry{}, Crashes: map[string]Retry{}}
 	for _, option := range options {
 		option(&o, &d, &m)
 	}
-	m.Highest = max(m.Highest, d.Newest.Number)
 	return o, d, m
 }
 
-func newest(r model.Release) is { return func(_ *Observed, d *Desired, _ *Memory) { d.Newest = r } }
-func stable(r model.Release) is { return func(_ *Observed, d *Desired, _ *Memory) { d.Stable = r } }
+func newest(r model.Release) is { return func(_ *Observed, d *Desired, _ *Memory) { d.Goal = r } }
+func ready(r model.Release) is  { return func(_ *Observed, d *Desired, _ *Memory) { d.Ready = r } }
 func unread() is                { return func(_ *Observed, d *Desired, _ *Memory) { d.Known = false } }
 func balancerUnread() is {
 	return func(o *Observed, _ *Desired, _ *Memory) { o.TargetsKnown = false }
@@ -102,9 +101,6 @@ func inService(r model.Release, port int) is {
 	return func(o *Observed, d *Desired, m *Memory) {
 		m.InService, m.Port, m.Serving = r, port, true
 		prepared(r)(o, d, m)
-		if d.Stable.IsZero() {
-			d.Stable = r
-		}
 		if port != 0 {
 			m.Ports[port] = PortUse{Release: r}
 			o.Targets[port] = initialTarget.healthy()
@@ -171,7 +167,6 @@ func settled(more ...is) []is {
 
 func TestPlanTakesTheNextStep(t *testing.T) {
 	t.Parallel()
-	unresolved := model.Release{Number: 2, Ref: "main"}
 	w1, w2 := UnitName("shop", 1, web), UnitName("shop", 2, web)
 	cases := []struct {
 		name  string
@@ -181,19 +176,15 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		// Which release.
 		{"nothing is wanted yet", []is{}, nil},
 		{"a fresh instance, the parameter not read yet", []is{unread()}, nil},
-		{"a fresh instance boots the stable release", []is{newest(two), stable(one)}, []Step{Prepare{one}}},
-		{"a fresh instance boots the newest where none is stable", []is{newest(two)}, []Step{Prepare{two}}},
-		{"a fresh instance tries the newest where the stable one failed here", []is{newest(two), stable(one), bad(one, noon)}, []Step{Prepare{two}}},
-		{"a ref is resolved first", []is{newest(unresolved)}, []Step{Resolve{unresolved}}},
-		{"a ref that was resolved keeps its revision", []is{newest(unresolved), func(_ *Observed, _ *Desired, m *Memory) {
-			m.Resolved[2] = two.Revision
-		}}, []Step{Prepare{model.Release{Number: 2, Ref: "main", Revision: two.Revision}}}},
+		{"a fresh instance boots what the fleet wants", []is{newest(two)}, []Step{Prepare{two}}},
+		{"and nothing where that failed here", []is{newest(one), bad(one, noon)}, nil},
+		{"a candidate is prepared before the turn comes", settled(ready(two)), []Step{Prepare{two}}},
+		{"and not started", settled(ready(two), prepared(two)), nil},
+		{"nor tried again where it failed", settled(ready(two), bad(two, noon)), nil},
+		{"an older release is gone back to", []is{newest(one), inService(two, 8080), runs(two, 8080), passed(two, 8080), worker(two)}, []Step{Prepare{one}}},
 		{"a newer release is prepared while the old one serves", settled(newest(two)), []Step{Prepare{two}}},
 		{"a revision that failed here is not tried again", settled(newest(two), bad(two, noon)), nil},
 		{"the same bad revision under a new number is not tried either", settled(newest(model.Release{Number: 9, Ref: "again", Revision: two.Revision}), bad(two, noon)), nil},
-		{"a lower number is a stale read", settled(newest(one), func(_ *Observed, _ *Desired, m *Memory) {
-			m.InService, m.Highest = one, 3
-		}), nil},
 		{"a fetch that failed a moment ago waits", []is{newest(one), retry(Prepare{one}, time.Second)}, nil},
 		{"and is tried again when its time has come", []is{newest(one), retry(Prepare{one}, 0)}, []Step{Prepare{one}}},
 		{"a clock that was set back since delays nothing", []is{newest(one), retry(Prepare{one}, time.Hour)}, []Step{Prepare{one}}},
@@ -215,20 +206,18 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"what the balancer finds healthy is promoted", []is{newest(one), prepared(one), runs(one, 8080), passed(one, 8080), target(8080, initialTarget.healthy()), used(one, 8080, PortUse{})}, []Step{Promote{one, 8080}}},
 		{"without a balancer, what passed is promoted", []is{unbalanced(), newest(one), prepared(one), runs(one, 8080), passed(one, 8080)}, []Step{Promote{one, 8080}}},
 		{"workers start once their web is in service", []is{newest(one), inService(one, 8080), runs(one, 8080), passed(one, 8080)}, []Step{Start{one, "worker", 0}}},
-		{"the mirror follows what is in service", settled(stable(rel(0)), func(_ *Observed, d *Desired, _ *Memory) { d.Stable = model.Release{} }), []Step{Label{one}}},
-		{"the mirror never goes back", settled(stable(three)), nil},
 		{"then there is nothing to do", settled(), nil},
 
 		// Handover.
 		{"the old one serves until the new one is healthy", settled(newest(two), prepared(two), runs(two, 8081), passed(two, 8081), target(8081, initialTarget), used(two, 8081, PortUse{})), []Step{AwaitBalancer{two, 8081}}},
-		{"then the old one is deregistered and its workers stopped", []is{newest(two), inService(two, 8081), stable(two), runs(two, 8081), passed(two, 8081), runs(one, 8080), worker(one), target(8080, initialTarget.healthy()), used(one, 8080, PortUse{})},
+		{"then the old one is deregistered and its workers stopped", []is{newest(two), inService(two, 8081), runs(two, 8081), passed(two, 8081), runs(one, 8080), worker(one), target(8080, initialTarget.healthy()), used(one, 8080, PortUse{})},
 			[]Step{Deregister{one, 8080, "release 2 (000000000000) is in service"}, Stop{one, UnitName("shop", 1, "worker"), 0}}},
-		{"a deregistration that was cut off is asked for again", []is{newest(two), inService(two, 8081), stable(two), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), target(8080, Target{Draining: true}), used(one, 8080, PortUse{})},
+		{"a deregistration that was cut off is asked for again", []is{newest(two), inService(two, 8081), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), target(8080, Target{Draining: true}), used(one, 8080, PortUse{})},
 			[]Step{Deregister{one, 8080, "release 2 (000000000000) is in service"}}},
-		{"the deregistered one is drained", []is{newest(two), inService(two, 8081), stable(two), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), used(one, 8080, PortUse{Deregistered: noon})}, []Step{Drain{one, 8080}}},
+		{"the deregistered one is drained", []is{newest(two), inService(two, 8081), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), used(one, 8080, PortUse{Deregistered: noon})}, []Step{Drain{one, 8080}}},
 		{"also while the parameter can't be read", []is{unread(), inService(two, 8081), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), used(one, 8080, PortUse{Deregistered: noon})}, []Step{Drain{one, 8080}}},
-		{"the drained one is stopped", []is{newest(two), inService(two, 8081), stable(two), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), used(one, 8080, PortUse{Deregistered: noon, Drained: true})}, []Step{Stop{one, w1, 8080}}},
-		{"one that ended needs no draining", []is{newest(two), inService(two, 8081), stable(two), runs(two, 8081), passed(two, 8081), worker(two), exited(one, 8080), used(one, 8080, PortUse{Deregistered: noon})}, []Step{Stop{one, w1, 8080}}},
+		{"the drained one is stopped", []is{newest(two), inService(two, 8081), runs(two, 8081), passed(two, 8081), worker(two), runs(one, 8080), used(one, 8080, PortUse{Deregistered: noon, Drained: true})}, []Step{Stop{one, w1, 8080}}},
+		{"one that ended needs no draining", []is{newest(two), inService(two, 8081), runs(two, 8081), passed(two, 8081), worker(two), exited(one, 8080), used(one, 8080, PortUse{Deregistered: noon})}, []Step{Stop{one, w1, 8080}}},
 
 		// By restart: the old one makes way once the new one is prepared.
 		{"by restart: the new one is prepared while the old one serves", settled(restarts(), newest(two)), []Step{Prepare{two}}},
@@ -244,14 +233,13 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"by restart: also while another one is prepared", []is{restarts(), newest(three), inService(one, 0), prepared(two), bad(two, noon)}, []Step{Start{one, web, 8080}, Prepare{three}}},
 		{"by restart: while the parameter can't be read nothing starts beside what runs", []is{restarts(), unread(), inService(one, 0), prepared(two), runs(two, 8080)}, nil},
 		{"by restart: a boot goes to what is prepared and wanted at once", []is{restarts(), newest(two), served(one), prepared(one, two)}, []Step{Start{two, web, 8080}}},
-		{"by restart: workers never overlap", []is{restarts(), newest(two), inService(two, 8080), stable(two), runs(two, 8080), passed(two, 8080), worker(one), func(o *Observed, _ *Desired, _ *Memory) {
+		{"by restart: workers never overlap", []is{restarts(), newest(two), inService(two, 8080), runs(two, 8080), passed(two, 8080), worker(one), func(o *Observed, _ *Desired, _ *Memory) {
 			o.Prepared[2].Recipe.Processes[1].Overlap = true
 		}}, []Step{Stop{one, UnitName("shop", 1, "worker"), 0}}},
 		{"by restart: what is in service is not condemned twice over", settled(restarts(), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon, Condemned: Unhealthy, Drained: true})), []Step{Stop{one, w1, 8080}}},
 
 		// Attached: Auto Scaling registers and deregisters, the launch hook is the gate.
-		{"attached: a fresh instance boots the newest", []is{attached(), newest(two), stable(one)}, []Step{Prepare{two}}},
-		{"attached: or the stable one, where that failed here", []is{attached(), newest(two), stable(one), bad(two, noon)}, []Step{Prepare{one}}},
+		{"attached: a fresh instance boots what the fleet wants", []is{attached(), newest(two)}, []Step{Prepare{two}}},
 		{"attached: it starts on the group's own port", []is{attached(), newest(one), prepared(one)}, []Step{Start{one, web, 8080}}},
 		{"attached: once that is known", []is{attached(), newest(one), prepared(one), func(o *Observed, _ *Desired, _ *Memory) { o.GroupPort = 0 }}, nil},
 		{"attached: and nobody is on it", []is{attached(), newest(one), prepared(one), listening(8080)}, nil},
@@ -263,8 +251,7 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"attached: and stopped at once", settled(attached(), failing(time.Minute), used(one, 8080, PortUse{Deregistered: noon, Condemned: Unhealthy})), []Step{Stop{one, w1, 8080}}},
 		{"attached: a boot starts nothing before it knows what is wanted", []is{attached(), unread(), served(one), prepared(one), target(8080, initialTarget.healthy())}, nil},
 		{"attached: then it does, although the target is still there", []is{attached(), newest(one), served(one), prepared(one), target(8080, initialTarget), leftOver(8080)}, []Step{Start{one, web, 8080}}},
-		{"attached: a boot goes on with what is still wanted, whatever is newer", []is{attached(), newest(two), stable(one), served(one), prepared(one, two), target(8080, initialTarget)}, []Step{Start{one, web, 8080}}},
-		{"attached: and with the newest, where nobody wants it any more", []is{attached(), newest(three), stable(two), served(one), prepared(one, three), target(8080, initialTarget)}, []Step{Start{three, web, 8080}}},
+		{"attached: and with the newest, where nobody wants it any more", []is{attached(), newest(three), served(one), prepared(one, three), target(8080, initialTarget)}, []Step{Start{three, web, 8080}}},
 		{"attached: what crashed is started again at once", []is{attached(), unread(), inService(one, 8080), exited(one, 8080), worker(one)}, []Step{Start{one, web, 8080}}},
 		{"attached: at its end it waits until Auto Scaling has taken it out", settled(attached(), leaves(Terminating, 0), lifecycle(model.LifecycleTerminating)), nil},
 		{"attached: then it drains", settled(attached(), leaves(Terminating, 0), target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
@@ -298,8 +285,7 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"a boot starts the release on disk before anything is read", []is{unread(), served(one), prepared(one)}, []Step{Start{one, web, 8080}}},
 		{"but does not register it yet", []is{unread(), served(one), prepared(one), runs(one, 8080), passed(one, 8080)}, nil},
 		{"it is registered once it is known to be wanted", []is{newest(one), served(one), prepared(one), runs(one, 8080), passed(one, 8080)}, []Step{Register{one, 8080}}},
-		{"also where it is stable only, beside the newest", []is{newest(two), stable(one), served(one), prepared(one), runs(one, 8080), passed(one, 8080)}, []Step{Register{one, 8080}, Prepare{two}}},
-		{"yesterday's release is not registered", []is{newest(three), stable(two), served(one), prepared(one), runs(one, 8080), passed(one, 8080)}, []Step{Prepare{three}}},
+		{"yesterday's release is not registered", []is{newest(three), served(one), prepared(one), runs(one, 8080), passed(one, 8080)}, []Step{Prepare{three}}},
 		{"a target left from before the boot is deregistered", []is{unread(), served(one), prepared(one), target(8080, initialTarget.healthy())},
 			[]Step{Start{one, web, 8081}, Deregister{model.Release{}, 8080, "no process of this boot stands behind it"}}},
 		{"a boot starts nothing where a target may be left", []is{unread(), served(one), prepared(one), leftOver(8080)}, []Step{Start{one, web, 8081}}},
@@ -332,7 +318,7 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"but taken away", []is{newest(one), inService(one, 8080), exited(one, 8080), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon}), leaves(Terminating, 0)}, []Step{Stop{one, w1, 8080}}},
 		{"no replacement is asked for", []is{newest(one), served(one), grouped(), crashed(beyondHelp, 0), leaves(Drained, 0)}, nil},
 		{"undrained, what still runs is registered again", settled(target(8080, Target{Draining: true}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Register{one, 8080}}},
-		{"undrained, what is wanted by now is started", []is{newest(two), stable(two), served(one), prepared(one, two)}, []Step{Start{one, web, 8080}, Start{two, web, 8081}}},
+		{"undrained, what is wanted by now is started", []is{newest(two), served(one), prepared(one, two)}, []Step{Start{one, web, 8080}, Start{two, web, 8081}}},
 
 		// The termination hook.
 		{"it stays open while there is something to drain", settled(leaves(Terminating, 0), lifecycle(model.LifecycleTerminatingWait), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},

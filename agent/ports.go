@@ -7,6 +7,7 @@ import (
 	"github.com/bootagent/bootagent/deploy"
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/timeline"
+	"github.com/bootagent/bootagent/internal/unit"
 )
 
 // Parameters is where the intent is read and the mirror is kept (SSM Parameter Store).
@@ -16,6 +17,8 @@ type Parameters interface {
 	Read(ctx context.Context) (model.Published, error)
 	// Label moves the label stable to that version.
 	Label(ctx context.Context, version int64) error
+	// History gives the parameter's versions, the newest first, limit at most. A missing parameter is model.ErrNoRelease.
+	History(ctx context.Context, limit int) ([]model.Version, error)
 	// Environment gives the variables below the app's path, by name, decrypted. An empty path gives none.
 	Environment(ctx context.Context) (map[string]string, error)
 }
@@ -43,6 +46,14 @@ type Group interface {
 	SetUnhealthy(ctx context.Context, instanceID string) error
 }
 
+// Lookout is the whole fleet as Auto Scaling and the balancer see it: what the leader of a rollout looks at.
+type Lookout interface {
+	// Describe gives the group with all its instances.
+	Describe(ctx context.Context, group string) (model.ScalingGroup, error)
+	// Targets gives every target of every configured target group.
+	Targets(ctx context.Context) ([]model.TargetHealth, error)
+}
+
 // Metadata is what IMDS knows.
 type Metadata interface {
 	// TargetLifecycle is the state Auto Scaling is moving the instance to, "" where it is in no group.
@@ -51,6 +62,7 @@ type Metadata interface {
 
 // Preparer brings releases onto this machine's disk (deploy.Machine).
 type Preparer interface {
+	Tasks
 	// Resolve finds the full SHA of a ref.
 	Resolve(ctx context.Context, ref string) (string, error)
 	// Prepare fetches and builds the release; it does nothing for one that is complete on disk already.
@@ -59,6 +71,12 @@ type Preparer interface {
 	Prepared(ctx context.Context) ([]deploy.Prepared, error)
 	// Promote lets `current` name this release and removes what retention no longer keeps.
 	Promote(ctx context.Context, number int64) error
+}
+
+// Tasks runs a release's task (deploy.Machine).
+type Tasks interface {
+	// RunTask runs the command for at most so long, and keeps what it prints, without the values of secrets. It returns when nothing of it is left.
+	RunTask(ctx context.Context, spec unit.Spec, timeout time.Duration, secrets map[string]string) error
 }
 
 // Clock is the time, so that tests can bring their own.

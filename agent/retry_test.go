@@ -42,7 +42,7 @@ func TestOnlyAStartAfterAnEndIsACrash(t *testing.T) {
 
 func TestAStepThatNobodyWantsAnyMoreIsForgotten(t *testing.T) {
 	t.Parallel()
-	mistyped, wanted := Resolve{model.Release{Number: 2, Ref: "mian"}}, Resolve{model.Release{Number: 3, Ref: "main"}}
+	mistyped, wanted := Prepare{two}, Prepare{three}
 	at := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 	m := Memory{}
 	for _, step := range []Step{mistyped, wanted} {

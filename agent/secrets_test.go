@@ -17,8 +17,9 @@ type parameters struct {
 	err         error
 }
 
-func (p parameters) Read(context.Context) (model.Published, error) { return model.Published{}, p.err }
-func (p parameters) Label(context.Context, int64) error            { return p.err }
+func (p parameters) Read(context.Context) (model.Published, error)         { return model.Published{}, p.err }
+func (p parameters) Label(context.Context, int64) error                    { return p.err }
+func (p parameters) History(context.Context, int) ([]model.Version, error) { return nil, p.err }
 func (p parameters) Environment(context.Context) (map[string]string, error) {
 	return p.environment, p.err
 }
@@ -70,19 +71,14 @@ func TestWhatAnAppSaysIsWithheldWhereItsSecretsCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestWhatALaterVersionKnowsIsRefusedAndNotPassedOver(t *testing.T) {
+func TestAReleaseOfAnotherRepositoryIsRefused(t *testing.T) {
 	t.Parallel()
 	a := New(Options{Log: zap.NewNop(), Repository: "https://git.example.org/shop.git"})
-	for _, value := range []string{
-		`{"schema":1,"ref":"main","force":true}`, `{"schema":1,"ref":"main","lock":"n"}`,
-		`{"schema":1,"ref":"main","policy":{"canary":2}}`, `{"schema":1,"ref":"main","rollback_of":3}`,
-		`{"schema":1,"ref":"main","repository":"https://elsewhere.example.org/x.git"}`,
-	} {
-		if got, err := a.release(model.Version{Number: 7, Value: value}); err == nil || !got.IsZero() || !strings.Contains(err.Error(), "version 7") {
-			t.Errorf("%s: got %v, %v", value, got, err)
-		}
+	got, err := a.intent(model.Version{Number: 7, Value: `{"schema":1,"ref":"main","repository":"https://elsewhere.example.org/x.git"}`})
+	if err == nil || !strings.Contains(err.Error(), "version 7") || got.Ref != "" {
+		t.Errorf("got %v, %v", got, err)
 	}
-	if got, err := a.release(model.Version{Number: 7, Value: `{"schema":1,"ref":"main","by":"ann","message":"hi"}`}); err != nil || got.Ref != "main" || got.Number != 7 {
+	if got, err := a.intent(model.Version{Number: 7, Value: `{"schema":1,"ref":"main","by":"ann","message":"hi"}`}); err != nil || got.Ref != "main" {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
@@ -90,12 +86,12 @@ func TestWhatALaterVersionKnowsIsRefusedAndNotPassedOver(t *testing.T) {
 func TestTheMemoryOfAnotherParameterIsForgotten(t *testing.T) {
 	t.Parallel()
 	_, _, m := scenery(settled()...)
-	m.InstanceID, m.BootID, m.Parameter, m.Highest = "i-1", "b", "/a/release", 50
+	m.InstanceID, m.BootID, m.Parameter, m.InService = "i-1", "b", "/a/release", one
 	id := model.Identity{InstanceID: "i-1", BootID: "b"}
-	if same := m.On(id, "/a/release"); same.Highest != 50 || !same.Serving {
+	if same := m.On(id, "/a/release"); same.InService != one || !same.Serving {
 		t.Errorf("the same parameter: got %+v", same)
 	}
-	if other := m.On(id, "/b/release"); other.Highest != 0 || !other.InService.IsZero() || other.Parameter != "/b/release" {
+	if other := m.On(id, "/b/release"); !other.InService.IsZero() || other.Parameter != "/b/release" {
 		t.Errorf("another parameter: got %+v", other)
 	}
 }

@@ -61,7 +61,7 @@ func (a *Agent) publish(w *world, now time.Time) {
 	s := Status{
 		App: a.Rules.App, Env: a.Env, Identity: w.id, Group: w.observed.Membership,
 		Leaving: m.Leaving, LeavingSince: m.LeavingSince,
-		Newest: m.resolved(w.desired.Newest), Stable: m.resolved(w.desired.Stable),
+		Newest: w.fleet.newest(), Stable: LocalRelease(w.fleet.stable),
 		Doing: []Doing{}, Problems: map[string]string{}, Failed: []Failure{},
 		Started: a.started, At: now,
 	}
@@ -107,7 +107,7 @@ func deployment(s Status, w *world) string {
 				continue
 			}
 			switch step.(type) {
-			case Resolve, Prepare:
+			case Prepare:
 				return "fetching"
 			case Start:
 				return "starting"

@@ -18,8 +18,6 @@ type Step interface {
 }
 
 type (
-	// Resolve finds the full SHA of a release's ref.
-	Resolve struct{ Release model.Release }
 	// Prepare brings a release onto the disk: fetched, built, complete.
 	Prepare struct{ Release model.Release }
 	// Start starts one process of a prepared release; Port is 0 for one without a port.
@@ -54,8 +52,6 @@ type (
 	CompleteHook struct{ Result model.HookResult }
 	// CompleteTermination ends the termination lifecycle hook, with CONTINUE: nothing is left to wait for.
 	CompleteTermination struct{}
-	// Label moves the mirror's label stable to the release in service.
-	Label struct{ Release model.Release }
 	// Deregister takes (instance, port) out of every target group. Cause says why, for the log.
 	Deregister struct {
 		Release model.Release
@@ -78,7 +74,6 @@ type (
 )
 
 // The phases, in the order of a release's life.
-func (Resolve) Phase() string             { return "resolve" }
 func (Prepare) Phase() string             { return "prepare" }
 func (Start) Phase() string               { return "start" }
 func (Check) Phase() string               { return "check" }
@@ -87,14 +82,12 @@ func (AwaitBalancer) Phase() string       { return "balancer" }
 func (Promote) Phase() string             { return "promote" }
 func (CompleteHook) Phase() string        { return "hook" }
 func (CompleteTermination) Phase() string { return "hook" }
-func (Label) Phase() string               { return "label" }
 func (Deregister) Phase() string          { return "deregister" }
 func (Drain) Phase() string               { return "drain" }
 func (Stop) Phase() string                { return "stop" }
 func (Replace) Phase() string             { return "replace" }
 
 // For gives each step's release.
-func (s Resolve) For() model.Release             { return s.Release }
 func (s Prepare) For() model.Release             { return s.Release }
 func (s Start) For() model.Release               { return s.Release }
 func (s Check) For() model.Release               { return s.Release }
@@ -103,14 +96,12 @@ func (s AwaitBalancer) For() model.Release       { return s.Release }
 func (s Promote) For() model.Release             { return s.Release }
 func (s CompleteHook) For() model.Release        { return model.Release{} }
 func (s CompleteTermination) For() model.Release { return model.Release{} }
-func (s Label) For() model.Release               { return s.Release }
 func (s Deregister) For() model.Release          { return s.Release }
 func (s Drain) For() model.Release               { return s.Release }
 func (s Stop) For() model.Release                { return s.Release }
 func (s Replace) For() model.Release             { return s.Release }
 
 // String is the step in words; it is also the key under which its retries are remembered.
-func (s Resolve) String() string { return fmt.Sprintf("resolve %s", s.Release) }
 func (s Prepare) String() string { return fmt.Sprintf("prepare %s", s.Release) }
 func (s Start) String() string {
 	return fmt.Sprintf("start %s of %s", s.Process, s.Release)
@@ -123,7 +114,6 @@ func (s AwaitBalancer) String() string {
 func (s Promote) String() string             { return fmt.Sprintf("promote %s", s.Release) }
 func (s CompleteHook) String() string        { return fmt.Sprintf("complete the launch hook: %s", s.Result) }
 func (s CompleteTermination) String() string { return "complete the termination hook" }
-func (s Label) String() string               { return fmt.Sprintf("label version %d stable", s.Release.Number) }
 func (s Deregister) String() string          { return fmt.Sprintf("deregister port %d", s.Port) }
 func (s Drain) String() string               { return fmt.Sprintf("drain port %d", s.Port) }
 func (s Stop) String() string                { return fmt.Sprintf("stop %s", s.Unit) }

@@ -2,20 +2,14 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/bootagent/bootagent/internal/model"
-	"github.com/bootagent/bootagent/rollout"
 )
 
 const (
-	pollRelease    = 2 * time.Second  // a group of up to twenty; larger ones share ten requests a second
 	pollTargets    = 30 * time.Second // only what somebody changed by hand is found this way
 	pollLifecycle  = 5 * time.Second  // IMDS is on the machine and costs nothing
 	pollMembership = time.Hour
@@ -27,6 +21,8 @@ const (
 func (a *Agent) watch(ctx context.Context, id model.Identity, end context.CancelCauseFunc) {
 	group := make(chan model.Membership, 1) // the newest membership, for the heart
 	a.every(ctx, "release", a.watchRelease)
+	a.every(ctx, "records", a.watchRecords)
+	a.every(ctx, "fleet", a.watchFleet)
 	a.every(ctx, "membership", func(ctx context.Context) (time.Duration, error) {
 		return a.watchMembership(ctx, id, group, end)
 	})
@@ -65,68 +61,6 @@ func (a *Agent) every(ctx context.Context, name string, look func(context.Contex
 			}
 		}
 	})
-}
-
-// watchRelease reads the parameter.
-func (a *Agent) watchRelease(ctx context.Context) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, write)
-	defer cancel()
-	published, err := a.Parameters.Read(ctx)
-	missing := errors.Is(err, model.ErrNoRelease)
-	if err != nil && !missing {
-		return 0, err
-	}
-	newest, problem := a.release(published.Newest)
-	var stable model.Release
-	if published.Stable != nil {
-		// A stable release that can't be read is none: then the newest is all there is.
-		stable, _ = a.release(*published.Stable)
-	}
-	if missing {
-		problem = err
-	}
-	var pause time.Duration
-	err = a.tell(ctx, func(w *world) {
-		pause = a.share(w.observed.Membership, pollRelease)
-		if number := published.Newest.Number; number != 0 && number < w.memory.Highest {
-			newest = w.desired.Newest // one such read may be stale, a third is not
-			if w.backward++; w.backward >= 3 {
-				problem = fmt.Errorf("the release parameter's newest version is %d, and version %d was seen before: it was deleted and made anew, and is not followed until its version is higher", number, w.memory.Highest)
-			}
-		} else {
-			w.backward = 0
-		}
-		if w.desired.Newest.Number != newest.Number && !newest.IsZero() {
-			a.Log.Info("the parameter asks for a release", zap.Int64("release", newest.Number), zap.String("ref", newest.Ref))
-		}
-		w.desired.Known, w.desired.Newest = true, newest
-		if stable.Number >= w.desired.Stable.Number {
-			w.desired.Stable = stable
-		}
-		a.problem(w, "intent", problem)
-	})
-	if err != nil {
-		return 0, err
-	}
-	return pause, nil
-}
-
-// release makes a release of a version of the parameter; its value is untrusted.
-func (a *Agent) release(v model.Version) (model.Release, error) {
-	if v.Number == 0 {
-		return model.Release{}, nil
-	}
-	intent, err := rollout.ParseIntent(v.Value)
-	if err != nil {
-		return model.Release{}, fmt.Errorf("version %d of the release parameter is not a release, and is passed over: %w", v.Number, err)
-	}
-	if intent.Force || intent.Lock != "" || len(intent.Policy) > 0 || intent.RollbackOf != 0 {
-		return model.Release{}, fmt.Errorf("version %d of the release parameter says force, lock, policy or rollback_of, which this version of bootagent does not know: it is passed over; put a branch, a tag or a full SHA", v.Number)
-	}
-	if intent.Repository != "" && intent.Repository != a.Repository {
-		return model.Release{}, fmt.Errorf("version %d of the release parameter names the repository %q, and this instance serves %q (source.url): it is passed over", v.Number, intent.Repository, a.Repository)
-	}
-	return model.Release{Number: v.Number, Ref: intent.Ref, Revision: intent.Revision}, nil
 }
 
 // watchTargets reads what the balancer says of this instance's ports, and of

@@ -47,6 +47,10 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 			a.Log.Info("lifecycle", zap.String("group", m.Group), zap.String("state", string(m.Lifecycle)))
 		}
 		w.observed.Membership = m
+		if !w.placed {
+			w.placed = true
+			a.nudge("fleet")
+		}
 		var missing error
 		if m.Group != "" && m.LaunchHook == "" && a.Rules.Balanced {
 			missing = fmt.Errorf("the Auto Scaling group %s has no launch lifecycle hook: it takes an instance that still boots for one that serves; create it with one (autoscaling:EC2_INSTANCE_LAUNCHING, default result ABANDON)", m.Group)
@@ -89,6 +93,9 @@ const groupless = time.Minute
 // mode asg, where traffic has no other gate, also later as long as nothing has served here. What serves goes on serving.
 func (a *Agent) mismatch(ctx context.Context, m model.Membership) (mismatch error, refused bool, err error) {
 	refused = strings.HasPrefix(string(m.Lifecycle), "Pending")
+	if err := a.ungrown(m); err != nil {
+		return err, refused, nil
+	}
 	if a.Rules.Attached {
 		groups, err := a.Balancer.Groups(ctx)
 		if err != nil {

@@ -186,3 +186,21 @@ func expect(attributes map[string]string, names ...string) map[string]string {
 	}
 	return out
 }
+
+// Seed is the change that gives an empty store its stable release, from the mirror: that of a fleet of one whose store was lost
+// with the instance before.
+func Seed(r Release) Change {
+	c := Stable{}.promote(r)
+	c.Set["seeded"] = text(r.ID)
+	return c
+}
+
+// SeededRelease says whether the stable record still is the one that Seed made, and of which release.
+func SeededRelease(stable Record) (ID, bool) {
+	var seeded ID
+	s, err := DecodeStable(stable)
+	if err != nil || optional(stable, "seeded", &seeded) != nil || seeded.IsZero() {
+		return ID{}, false
+	}
+	return seeded, s.Release.ID == seeded
+}

@@ -13,7 +13,10 @@ func (s *step) goal() {
 			s.tell("the table can't be reached, and the label stable names no full SHA that could be booted without it: waiting")
 		}
 	case s.foreign(), s.Rollout == nil, !s.Rollout.State.Live():
-		s.Goal = s.atRest()
+		if s.Goal = s.atRest(); s.Goal.IsZero() && s.Rollout != nil && !s.foreign() {
+			s.tell("%s ended %s, and no release is stable yet that could be booted: deploy one that works (%s)",
+				s.Rollout.Release.ID, s.Rollout.State.Status, orText(s.Rollout.State.Cause, "no cause is known"))
+		}
 	default:
 		s.Goal, s.Ready = s.during()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -13,12 +14,15 @@ import (
 	"github.com/bootagent/bootagent/agent"
 	"github.com/bootagent/bootagent/deploy"
 	"github.com/bootagent/bootagent/internal/aws/autoscaling"
+	"github.com/bootagent/bootagent/internal/aws/dynamodb"
 	"github.com/bootagent/bootagent/internal/aws/elbv2"
 	"github.com/bootagent/bootagent/internal/aws/ssm"
 	"github.com/bootagent/bootagent/internal/config"
+	"github.com/bootagent/bootagent/internal/localstore"
 	"github.com/bootagent/bootagent/internal/rolecreds"
 	"github.com/bootagent/bootagent/internal/state"
 	"github.com/bootagent/bootagent/internal/timeline"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 // daemon is the agent with what it runs on, which is closed after the agent's end.
@@ -89,6 +93,8 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 	if err != nil {
 		return agent.Options{}, err
 	}
+	group := autoscaling.New(self.session)
+	records, shared := fleetRecords(conf, dirs, self)
 	options := agent.Options{
 		Rules: agent.Rules{
 			App: conf.App, Restart: conf.Restart, Balanced: conf.Balancer.Mode == config.ModeSelf, Attached: conf.Balancer.Mode == config.ModeASG,
@@ -96,15 +102,34 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 			UnhealthyGrace: conf.UnhealthyGrace, HoldOnFailure: conf.HoldOnFailure,
 		},
 		Env: conf.Env, Parameter: conf.Parameter, Repository: conf.Source.URL, DrainMin: conf.DrainMin, MinMemory: conf.Limits.Memory, Sandbox: sandbox,
-		Identity: self.id, Metadata: self.metadata, Parameters: parameters, Group: autoscaling.New(self.session),
+		Identity: self.id, Metadata: self.metadata, Parameters: parameters, Group: group,
+		Records: records, Shared: shared, Policy: conf.Policy,
 		Preparer: machine, Runner: d.units, Sockets: kernel{},
 		Store: state.At[agent.Memory](filepath.Join(dirs.State, "memory.json")),
 		Log:   log,
 	}
 	if conf.Balancer.Mode != config.ModeNone {
-		options.Balancer = elbv2.New(self.session, conf.Balancer.TargetGroups)
+		balancer := elbv2.New(self.session, conf.Balancer.TargetGroups)
+		options.Balancer, options.TargetGroups = balancer, len(conf.Balancer.TargetGroups)
+		options.Lookout = lookout{group, balancer}
+	} else {
+		options.Lookout = lookout{Group: group}
 	}
 	return options, nil
+}
+
+// lookout is the whole fleet, as its two services see it. Without a balancer nobody asks for targets.
+type lookout struct {
+	*autoscaling.Group
+	*elbv2.Balancer
+}
+
+// fleetRecords are in a table, or in a file of a fleet of one.
+func fleetRecords(conf config.Config, dirs config.Directories, self *instance) (records rollout.Store, shared bool) {
+	if conf.Table == "" {
+		return localstore.At(filepath.Join(dirs.State, "records.json"), time.Now), false
+	}
+	return dynamodb.New(self.session, dynamodb.Options{Table: conf.Table, App: conf.App, Env: conf.Env}), true
 }
 
 // newLogger logs to standard error, where systemd takes it into the journal.

@@ -42,7 +42,7 @@ type Job struct {
 	Secrets map[string]string
 }
 
-// Error is a build that failed, with the end of what it printed.
+// Error is a build, or a task, that failed, with the end of what it printed.
 type Error struct {
 	Err    error
 	Output []string // its last lines
@@ -58,11 +58,14 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// timeoutError is the cause of a build's context that ran out.
-type timeoutError struct{ after time.Duration }
+// timeoutError is the cause of a command's context that ran out.
+type timeoutError struct {
+	key   string
+	after time.Duration
+}
 
 func (e *timeoutError) Error() string {
-	return fmt.Sprintf("it was still running after build.timeout, %s, and was ended", e.after)
+	return fmt.Sprintf("it was still running after %s, %s, and was ended", e.key, e.after)
 }
 
 // Run builds. A build that failed or took too long is an *Error, one that left a
@@ -72,38 +75,60 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 	if len(j.Build.Run) == 0 {
 		return nil
 	}
-	log, err := create(j.Log)
-	if err != nil {
-		return fmt.Errorf("open the build's log: %w", err)
-	}
-	limited, cancel := context.WithTimeoutCause(ctx, j.Build.Timeout, &timeoutError{j.Build.Timeout})
-	defer cancel()
 	secrets := mask.New(invert(j.Secrets))
-	masked := secrets.Writer(log)
-	err = runner.Run(limited, unit.Spec{
+	err := command{what: "build", key: "build.timeout", timeout: j.Build.Timeout, log: j.Log, secrets: secrets}.run(ctx, runner, unit.Spec{
 		Name: j.Name, Command: j.Build.Run, Dir: j.Dir, Environment: j.environment(), User: j.User,
 		Writable: j.Writable, Background: true, Release: j.Release, Process: "build",
-	}, masked)
+	})
+	if err != nil {
+		return err
+	}
+	return j.search(ctx, secrets)
+}
+
+// Task runs a release task: spec is the command with all that it needs, log the file that gets its output, and secrets the values
+// that are in its environment, by variable. One that failed or took too long is an *Error; ctx's own end and everything else is an error of the world's.
+func Task(ctx context.Context, runner Runner, spec unit.Spec, timeout time.Duration, log string, secrets map[string]string) error {
+	return command{what: "release task", key: "release_task.timeout", timeout: timeout, log: log, secrets: mask.New(invert(secrets))}.run(ctx, runner, spec)
+}
+
+// command is one that is run once, bounded in time and output, with a log without its secrets.
+type command struct {
+	what, key string // in words, and the recipe's key of the time-out
+	timeout   time.Duration
+	log       string
+	secrets   *mask.Mask
+}
+
+func (c command) run(ctx context.Context, runner Runner, spec unit.Spec) error {
+	log, err := create(c.log)
+	if err != nil {
+		return fmt.Errorf("open the log of the %s: %w", c.what, err)
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, &timeoutError{c.key, c.timeout})
+	defer cancel()
+	masked := c.secrets.Writer(log)
+	err = runner.Run(limited, spec, masked)
 	closed := masked.Close()
 	if e := log.close(); closed == nil {
 		closed = e
 	}
 	var exit *unit.ExitError
 	var timeout *timeoutError
-	var command *unit.CommandError
+	var unfit *unit.CommandError
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case closed != nil: // a disk that takes no more is not the revision's fault
-		return fmt.Errorf("write the build's log: %w; its last lines:\n  | %s", closed, strings.Join(log.last(lastLines), "\n  | "))
+		return fmt.Errorf("write the log of the %s: %w; its last lines:\n  | %s", c.what, closed, strings.Join(log.last(lastLines), "\n  | "))
 	case err == nil:
-		return j.search(ctx, secrets)
+		return nil
 	case errors.As(context.Cause(limited), &timeout):
-		return &Error{Err: timeout, Output: log.last(lastLines), Log: j.Log}
-	case errors.As(err, &exit), errors.As(err, &command):
-		return &Error{Err: err, Output: log.last(lastLines), Log: j.Log}
+		return &Error{Err: timeout, Output: log.last(lastLines), Log: c.log}
+	case errors.As(err, &exit), errors.As(err, &unfit):
+		return &Error{Err: err, Output: log.last(lastLines), Log: c.log}
 	}
-	return fmt.Errorf("run the build: %w", err)
+	return fmt.Errorf("run the %s: %w", c.what, err)
 }
 
 // lastLines is how many lines of a failed build's output its error shows.

@@ -12,6 +12,7 @@ import (
 // Bounds of what a recipe may ask for. They catch slips (500s for 500ms), not ambitions.
 const (
 	maxBuildTimeout = 6 * time.Hour
+	maxTaskTimeout  = 6 * time.Hour
 	maxStopTimeout  = 10 * time.Minute
 	maxDeadline     = time.Hour
 	maxProcesses    = 16
@@ -30,7 +31,10 @@ func decode(m *strictyaml.Map) Recipe {
 	r.Health = health(m.Get("health"), r.Health)
 	r.Environment = environment(m.Get("environment"))
 	r.Shared = shared(m.Get("shared"))
-	m.Reserved("packages", "release_task", "before_stop")
+	if v := m.Get("release_task"); v.Given() {
+		r.Task = task(v)
+	}
+	m.Reserved("packages", "before_stop")
 	m.Done()
 	return r
 }
@@ -43,6 +47,21 @@ func build(m *strictyaml.Map, b Build) Build {
 	m.Reserved("cache")
 	m.Done()
 	return b
+}
+
+// task reads a command, or a command with what else is to be said of it.
+func task(v strictyaml.Value) *Task {
+	t := &Task{Timeout: DefaultTaskTimeout}
+	if v.Kind() != strictyaml.Mapping {
+		t.Run = command(v)
+		return t
+	}
+	m := v.Map()
+	t.Run = command(m.Require("run", "it is the command that is run once a rollout; leave release_task out if there is none"))
+	m.Get("timeout").Duration(&t.Timeout, time.Second, maxTaskTimeout)
+	m.Get("reversible").Bool(&t.Reversible)
+	m.Done()
+	return t
 }
 
 // secrets reads the names of variables in Parameter Store.

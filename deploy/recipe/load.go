@@ -38,8 +38,12 @@ func Load(fsys fs.FS, inline *Recipe) (Recipe, error) {
 		case err != nil:
 			return Recipe{}, err
 		case found:
-			if r.Processes, err = procfile(data); err != nil {
+			var release *Task
+			if r.Processes, release, err = procfile(data); err != nil {
 				return Recipe{}, err
+			}
+			if r.Task == nil { // a release_task in the recipe stands for the Procfile's
+				r.Task = release
 			}
 		case named != "":
 			return Recipe{}, fmt.Errorf("%w: %s has no processes, and there is no %s; add \"processes: {web: <command>}\"", ErrMissing, named, ProcfileName)
@@ -93,10 +97,12 @@ func read(fsys fs.FS, name string) (data []byte, found bool, err error) {
 var procLine = regexp.MustCompile(`^([A-Za-z0-9_-]+)[ \t]*:[ \t]*(.*)$`)
 
 // procfile reads a Procfile: one "name: command" a line, blank lines and lines that begin with # left out.
-func procfile(data []byte) ([]Process, error) {
+// The one named release is no process, but the release task.
+func procfile(data []byte) ([]Process, *Task, error) {
 	var out []Process
-	fail := func(line, column int, format string, args ...any) ([]Process, error) {
-		return nil, &strictyaml.Error{File: ProcfileName, Line: line, Column: column, Message: fmt.Sprintf(format, args...)}
+	var release *Task
+	fail := func(line, column int, format string, args ...any) ([]Process, *Task, error) {
+		return nil, nil, &strictyaml.Error{File: ProcfileName, Line: line, Column: column, Message: fmt.Sprintf(format, args...)}
 	}
 	if len(data) > strictyaml.MaxSize {
 		return fail(0, 0, "is larger than the %d KiB that are read", strictyaml.MaxSize>>10)
@@ -115,10 +121,6 @@ func procfile(data []byte) ([]Process, error) {
 			return fail(n, 1, "%q is not \"name: command\"", shorten(line))
 		}
 		name, run := m[1], m[2]
-		if name == "release" {
-			return fail(n, 1, "release tasks are not supported by this version of bootagent; remove the release line, "+
-				"or write processes in %s, which then stands for the Procfile", FileName)
-		}
 		if err := checkName(name); err != nil {
 			return fail(n, 1, "%s", err)
 		}
@@ -129,6 +131,10 @@ func procfile(data []byte) ([]Process, error) {
 			return fail(n, 1, "%s is given twice, first in line %d", name, before)
 		}
 		seen[name] = n
+		if name == "release" {
+			release = &Task{Run: Shell(run), Timeout: DefaultTaskTimeout}
+			continue
+		}
 		web := name == "web"
 		out = append(out, Process{Name: name, Run: Shell(run), Port: web, Overlap: web, StopTimeout: DefaultStopTimeout})
 	}
@@ -139,5 +145,5 @@ func procfile(data []byte) ([]Process, error) {
 		return fail(0, 0, "has %d processes; %d are supported", len(out), maxProcesses)
 	}
 	order(out)
-	return out, nil
+	return out, release, nil
 }

@@ -20,6 +20,7 @@ const Version = 1
 // What a recipe that doesn't say gets. The reasons stand in docs/recipe.md.
 const (
 	DefaultBuildTimeout = 15 * time.Minute
+	DefaultTaskTimeout  = 10 * time.Minute
 	DefaultStopTimeout  = 30 * time.Second
 	DefaultInterval     = time.Second
 	DefaultTimeout      = 5 * time.Second
@@ -34,6 +35,8 @@ type Recipe struct {
 	Build     Build     `json:"build"`
 	Processes []Process `json:"processes"` // "web" first, then by name
 	Health    Health    `json:"health"`
+	// Task is run once a rollout, before the first instance switches; nil for none.
+	Task *Task `json:"release_task,omitempty"`
 	// Environment is plain text; a value of the same name from Parameter Store wins.
 	Environment map[string]string `json:"environment,omitempty"`
 	// Shared are directories below the app's that outlive the release: clean, local paths, none inside of another.
@@ -57,6 +60,14 @@ type Build struct {
 	Environment map[string]string `json:"environment,omitempty"`
 	// Secrets are the names of the variables in Parameter Store that the build sees. It sees no other.
 	Secrets []string `json:"secrets,omitempty"`
+}
+
+// Task is what a release needs done once for the whole fleet: to migrate a database, say.
+type Task struct {
+	Run     Command       `json:"run"`
+	Timeout time.Duration `json:"timeout"`
+	// Reversible says that the release before works as well after it: a failure may then be rolled back by itself.
+	Reversible bool `json:"reversible,omitempty"`
 }
 
 // Process is one process of the app.

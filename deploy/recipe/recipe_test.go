@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -148,7 +150,8 @@ func TestWhatCanNotBeLoaded(t *testing.T) {
 		{"no processes inline", nil, &inline, "nothing says how to run this app: the configuration's recipe has no processes, and there is no Procfile; add \"processes: {web: <command>}\""},
 		{"path without a port", map[string]string{FileName: "version: 1\nprocesses: {worker: w}\nhealth: {path: /up}\n"}, nil, "bootagent.yaml: health.path is given, but no process has a port to be asked at; name one web, or give it port: true"},
 		{"command without a port", map[string]string{FileName: "version: 1\nprocesses: {worker: w}\nhealth: {command: check}\n"}, nil, "bootagent.yaml: health.command is given, but no process has a port to be asked at; name one web, or give it port: true"},
-		{"release line", map[string]string{ProcfileName: "web: w\nrelease: bin/migrate\n"}, nil, "Procfile:2:1: release tasks are not supported by this version of bootagent; remove the release line, or write processes in bootagent.yaml, which then stands for the Procfile"},
+		{"a release line alone", map[string]string{ProcfileName: "release: bin/migrate\n"}, nil, `Procfile: names no process; write "web: <command>"`},
+		{"two release lines", map[string]string{ProcfileName: "web: w\nrelease: a\nrelease: b\n"}, nil, `Procfile:3:1: release is given twice, first in line 2`},
 		{"no Procfile line", map[string]string{ProcfileName: "web: w\njust text\n"}, nil, `Procfile:2:1: "just text" is not "name: command"`},
 		{"no command", map[string]string{ProcfileName: "web:\n"}, nil, `Procfile:1:1: web has no command`},
 		{"twice", map[string]string{ProcfileName: "web: a\n\nweb: b\n"}, nil, `Procfile:3:1: web is given twice, first in line 1`},
@@ -228,4 +231,36 @@ func files(content map[string]string) fs.FS {
 		fsys[name] = &fstest.MapFile{Data: []byte(data), Mode: 0o644}
 	}
 	return fsys
+}
+
+func TestAReleaseTaskIsReadFromTheRecipeOrTheProcfile(t *testing.T) {
+	t.Parallel()
+	const web = "version: 1\nprocesses: {web: serve}\n"
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  *Task
+	}{
+		"none":             {map[string]string{FileName: web}, nil},
+		"a string":         {map[string]string{FileName: web + "release_task: bin/migrate --all\n"}, &Task{Run: Shell("bin/migrate --all"), Timeout: DefaultTaskTimeout}},
+		"a list":           {map[string]string{FileName: web + "release_task: [bin/migrate, --all]\n"}, &Task{Run: Command{"bin/migrate", "--all"}, Timeout: DefaultTaskTimeout}},
+		"every key":        {map[string]string{FileName: web + "release_task: {run: m, timeout: 90s, reversible: true}\n"}, &Task{Run: Shell("m"), Timeout: 90 * time.Second, Reversible: true}},
+		"a Procfile's":     {map[string]string{ProcfileName: "web: serve\nrelease: bin/migrate\n"}, &Task{Run: Shell("bin/migrate"), Timeout: DefaultTaskTimeout}},
+		"the recipe's own": {map[string]string{FileName: "version: 1\nrelease_task: m\n", ProcfileName: "web: serve\nrelease: other\n"}, &Task{Run: Shell("m"), Timeout: DefaultTaskTimeout}},
+	} {
+		tree := fstest.MapFS{}
+		for file, text := range c.files {
+			tree[file] = &fstest.MapFile{Data: []byte(text)}
+		}
+		r, err := Load(tree, nil)
+		if err != nil || !reflect.DeepEqual(r.Task, c.want) || len(r.Processes) != 1 {
+			t.Errorf("%s: got %+v, %+v, %v", name, r.Task, r.Processes, err)
+		}
+	}
+	for text, words := range map[string]string{
+		"release_task: {timeout: 9h}\n": "release_task.run", "release_task: {run: m, revertible: true}\n": `did you mean "reversible"`, "release_task: {run: m, timeout: 9h}\n": "6h",
+	} {
+		if _, err := Parse(FileName, []byte(web+text)); err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
 }

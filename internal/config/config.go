@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootagent/bootagent/deploy/recipe"
 	"github.com/bootagent/bootagent/internal/strictyaml"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 // DefaultPath is where the configuration is.
@@ -46,9 +47,13 @@ type Config struct {
 	Region   string // empty means what the instance's metadata says
 	Source   Source
 	// Parameter is the release parameter's name.
-	Parameter      string
-	Balancer       Balancer
-	Restart        bool          // switch: restart, and mode asg: two releases never run at the same time
+	Parameter string
+	Balancer  Balancer
+	Restart   bool // switch: restart, and mode asg: two releases never run at the same time
+	// Table names the DynamoDB table of the fleet's records; empty means a fleet of one, with a file of its own.
+	Table string
+	// Policy is how a release goes over the fleet where its deploy says nothing else.
+	Policy         rollout.Policy
 	DrainMin       time.Duration // how long a deregistered process keeps serving at least
 	UnhealthyGrace time.Duration // how long the app in service may fail its checks
 	HoldOnFailure  time.Duration // how long a failed boot waits for a better release

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bootagent/bootagent/internal/config"
+	"github.com/bootagent/bootagent/rollout"
 )
 
 const least = `version: 1
@@ -32,6 +33,7 @@ func TestTheLeastConfigurationHasADefaultForEverythingElse(t *testing.T) {
 		Source:    config.Source{URL: "https://git.example.org/shop.git"},
 		Parameter: "/bootagent/shop/prod/release",
 		Balancer:  config.Balancer{Mode: "self", TargetGroups: []string{"shop"}, FirstPort: 8080, LastPort: 8083},
+		Policy:    rollout.DefaultPolicy(),
 		DrainMin:  30 * time.Second, UnhealthyGrace: 30 * time.Second, HoldOnFailure: 5 * time.Minute,
 		SecretsPath: "/bootagent/shop/prod/env", KeepReleases: 5, AppUser: "bootagent-app", BuildUser: "bootagent-build",
 		Limits: config.Limits{FreeSpace: 256 << 20, Memory: 64 << 20, Bytes: 2 << 30, File: 512 << 20, Files: 200_000},

@@ -59,7 +59,9 @@ func decode(m *strictyaml.Map) Config {
 		c.Recipe = &inline
 	}
 	c.Log = logging(m.Get("log"), c.Log)
-	m.Reserved("policy", "fleet", "cache", "packages")
+	c.Table = fleet(m.Get("fleet"))
+	c.Policy = policy(m.Get("policy"), c.Restart)
+	m.Reserved("cache", "packages")
 	m.Done()
 	return c
 }

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -127,6 +128,10 @@ func (t *Trial) configuration(i *Instance) string {
 	default:
 		fmt.Fprintf(&b, "balancer: {target_groups: [%q], ports: \"%d-%d\"}\n", t.TargetGroup, i.First, last)
 	}
+	if !t.NoTable {
+		fmt.Fprintf(&b, "fleet: {table: %s}\n", Table)
+	}
+	fmt.Fprintf(&b, "policy: %s\n", cmp.Or(t.Policy, Policy))
 	fmt.Fprintf(&b, "drain_min: %s\n", DrainMin)
 	for key, value := range map[string]time.Duration{"unhealthy_grace": t.UnhealthyGrace, "hold_on_failure": t.HoldOnFailure} {
 		if value > 0 {

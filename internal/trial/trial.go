@@ -42,6 +42,16 @@ const (
 	// LeaveHook is the termination hook's: an agent keeps it open for as long as it drains. A machine that has died keeps
 	// nothing open, and is gone when it passes.
 	LeaveHook = 10 * time.Second
+	// Policy is how a release goes over a laptop's fleet: a bake is a minute on AWS by default.
+	Policy = "{bake: 3s, min_healthy_time: 1s}"
+)
+
+// Table is the table of the fleet's records. Its keys are those that docs/deploying.md says to make it with.
+const (
+	Table        = "bootagent"
+	partitionKey = "_fleet"
+	sortKey      = "_key"
+	expiry       = "_ttl"
 )
 
 // Options of a Trial.
@@ -62,6 +72,10 @@ type Options struct {
 	Attached bool
 	// OnePort gives each instance one port instead of a range, which is enough for releases that take turns.
 	OnePort bool
+	// Policy is each instance's policy, as YAML; "" for the laptop's.
+	Policy string
+	// NoTable leaves the table out, for a fleet of one that keeps its records itself.
+	NoTable bool
 	// Configuration is appended to each instance's configuration, as YAML.
 	Configuration string
 	// UnhealthyGrace and HoldOnFailure go into the instances' configuration; zero means the defaults.
@@ -123,6 +137,9 @@ func Start(ctx context.Context, o Options) (t *Trial, err error) {
 		}
 	}()
 	if t.Region, err = region.New(ctx, region.Options{Name: awsRegion}); err != nil {
+		return t, err
+	}
+	if err := t.Region.DynamoDB.MakeTable(Table, partitionKey, sortKey, expiry); err != nil {
 		return t, err
 	}
 	if err := t.serveGit(ctx); err != nil {
@@ -190,8 +207,12 @@ func (t *Trial) Launch() error {
 	if t.Attached {
 		attached = []string{t.TargetGroup}
 	}
+	most := max(10, 2*t.Options.Instances)
+	if t.NoTable {
+		most = 1
+	}
 	return t.Groups.CreateGroup(autoscaling.GroupConfig{
-		Name: GroupName, Min: 0, Max: max(10, 2*t.Options.Instances), Desired: t.Options.Instances, TargetGroups: attached,
+		Name: GroupName, Min: 0, Max: most, Desired: t.Options.Instances, TargetGroups: attached,
 		Hooks: []autoscaling.Hook{
 			{Name: "boot", Transition: autoscaling.Launching, Heartbeat: Hook, Default: model.HookAbandon},
 			{Name: "leave", Transition: autoscaling.Terminating, Heartbeat: LeaveHook, Default: model.HookContinue},

@@ -44,7 +44,7 @@ func layers() []layer {
 		{"rollout", []string{"rollout"}, []string{"model", "tools"}, false},
 		{"agent", []string{"agent"}, []string{"deploy", "recipe", "health", "rollout", "unit", "model", "tools"}, false},
 		{"operator", []string{"internal/operator"}, []string{"deploy", "recipe", "health", "rollout", "unit", "model", "tools"}, false},
-		{"config", []string{"internal/config"}, []string{"model", "tools"}, false},
+		{"config", []string{"internal/config"}, []string{"rollout", "model", "tools"}, false},
 
 		// The adapters. None knows another one.
 		{"aws", []string{"internal/aws/..."}, []string{"rollout", "unit", "model", "tools"}, true},

@@ -32,7 +32,7 @@ func TestInModeASGTheLaunchHookIsTheGate(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	if err := <-early; err != nil {
 		t.Error(err)
 	}
@@ -66,17 +66,16 @@ func TestInModeASGTheLaunchHookIsTheGate(t *testing.T) {
 	if err := <-answered; err != nil {
 		t.Error("a request in flight when the instance was ended:", err)
 	}
-	l.until("replaced by one that serves release 2", func() error {
+	l.until("replaced by one that serves the stable release", func() error {
 		instances := l.Instances()
 		if len(instances) != 1 || instances[0].ID == i.ID {
 			return fmt.Errorf("there are %d instances", len(instances))
 		}
-		return l.settled(instances[0], 2)
+		return l.settled(instances[0], 1)
 	})
 	if !l.log.contains("\tstart\t", "complete the termination hook") {
 		t.Error("the termination hook was not completed")
 	}
-	l.until("labelled", func() error { return l.labelled(2) })
 }
 
 // TestInModeASGAnAppThatIsKilledIsStartedAgain does not wait for anybody to take it out or to put it back.
@@ -86,7 +85,7 @@ func TestInModeASGAnAppThatIsKilledIsStartedAgain(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 	kill(t, before.pid)
 	l.until("in service again", func() error {

@@ -41,7 +41,7 @@ func TestAnAgentThatIsToldToStopLeavesTheAppServing(t *testing.T) {
 	l.put("main")
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 	traffic := l.startLoad()
 
@@ -70,7 +70,7 @@ func TestAMachineThatIsRebootedStartsWhatIsOnItsDiskAndComesBack(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 	if err := l.machine(i).Reboot(t.Context()); err != nil {
 		t.Fatal(err)
@@ -99,10 +99,11 @@ func TestAMachineThatComesBackWithAnOldReleaseDoesNotServeIt(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	l.until("labelled", func() error { return l.labelled(1) })
 
 	deaf := l.Region.Faults.Add(fault.Rule{Service: "ssm", Operation: "GetParameters", Instance: i.ID, Effect: fault.Throttle()})
+	blind := l.Region.Faults.Add(fault.Rule{Service: "dynamodb", Instance: i.ID, Effect: fault.Throttle()})
 	l.commit("main")
 	l.put("main")
 	if err := l.machine(i).Reboot(t.Context()); err != nil {
@@ -131,6 +132,7 @@ func TestAMachineThatComesBackWithAnOldReleaseDoesNotServeIt(t *testing.T) {
 		t.Errorf("the old release answered: %v", answers)
 	}
 	deaf.Remove()
+	blind.Remove()
 	l.until("on release 2", func() error { return l.settled(i, 2) })
 	l.until("labelled", func() error { return l.labelled(2) })
 }

@@ -47,7 +47,7 @@ func TestAFirstReleaseThatFailsIsHeldAndThenAbandoned(t *testing.T) {
 	next := l.replaced(first.ID)
 	l.completedItsHook(first.ID)
 
-	l.wait("failed there, too", state("failed"), pendingWait, failure(1, "exited with code 3"))
+	l.wait("waiting, and not failing again", state("pending"), pendingWait, problem("release 1 ended failed", "deploy one that works", "exited with code 3"))
 	l.sound("main")
 	fix := l.put("main")
 	l.until("in service, the same instance", func() error { return l.settled(next, fix) })
@@ -56,7 +56,7 @@ func TestAFirstReleaseThatFailsIsHeldAndThenAbandoned(t *testing.T) {
 func TestAWrongConfigurationEndsTheAgentAndTheLaunch(t *testing.T) {
 	t.Parallel()
 	typo := func(o *trial.Options) { o.Configuration = "keep_relaeses: 3\n" }
-	nearest := `config.yaml:7:1: unknown key "keep_relaeses"; did you mean "keep_releases"?`
+	nearest := `config.yaml:9:1: unknown key "keep_relaeses"; did you mean "keep_releases"?`
 	t.Run("a key that is none", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t, typo)

@@ -31,7 +31,7 @@ func TestAFullDiskStopsNoServiceAndNoLaterRelease(t *testing.T) {
 	l.put(l.sound("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before, traffic, last := l.theProcess(i), l.startLoad(), int64(1)
 
 	big := appWith(patient)

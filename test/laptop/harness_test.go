@@ -40,6 +40,7 @@ func newLab(t testing.TB, edits ...func(*trial.Options)) *lab {
 	options := trial.Options{
 		Agent: programs.bootagent, Repository: l.repo.Dir, App: "shop", Instances: 1, Listen: "127.0.0.1:0",
 		Check: elbv2.HealthCheck{Path: "/up"}, Output: l.log.of,
+		Policy: "{bake: 1s, min_healthy_time: 0s}", // what a test waits for longer it says
 	}
 	for _, edit := range edits {
 		edit(&options)

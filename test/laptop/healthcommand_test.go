@@ -46,7 +46,7 @@ func TestAnAppIsCheckedByItsOwnCommandForAllItsLife(t *testing.T) {
 			`test ! -e %s || { echo "the queue of $TOKEN is stuck"; exit 4; }`, sick))))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 
 	for _, c := range []struct {

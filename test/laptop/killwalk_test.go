@@ -24,7 +24,7 @@ import (
 // bootEdges are the boundaries of a first boot.
 func bootEdges() []edge {
 	edges := []edge{{name: "identified", words: []string{"\tidentified\t"}}}
-	for _, phase := range []string{"resolve", "prepare", "fetch", "build", "store", "start", "check", "register", "balancer", "promote", "hook"} {
+	for _, phase := range []string{"prepare", "fetch", "build", "store", "start", "check", "register", "balancer", "promote", "hook"} {
 		edges = append(edges, boundary(phase, "start"), boundary(phase, "done"))
 	}
 	return append(edges, amid("fetch", 10*time.Millisecond), amid("build", 150*time.Millisecond),
@@ -86,9 +86,7 @@ func TestKillWalkOfAFirstBoot(t *testing.T) {
 				l.until(fmt.Sprintf("as if it had not been killed at %q", e.name), func() error { return l.settled(i, 1) })
 				l.unharmed(i, e, 1, 2)
 			}
-			if err := l.labelled(1); err != nil {
-				t.Error(err)
-			}
+			l.until("labelled", func() error { return l.labelled(1) })
 			if err := l.answers("1"); err != nil {
 				t.Error(err)
 			}
@@ -109,7 +107,7 @@ func TestKillWalkOfAHandover(t *testing.T) {
 			l.put("main")
 			l.launch()
 			i := l.only()
-			l.until("in service", func() error { return l.settled(i, 1) })
+			l.until("in service, and stable", func() error { return l.stable(i, 1) })
 			traffic := l.startLoad()
 			w.walk(i, part, 1)
 			traffic.stop()

@@ -100,7 +100,7 @@ func TestADrainThatIsTakenBackInTheMiddleChangesNothing(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 	once(l, boundary("drain", "start"), func(string) { _ = i.Tell(t.Context(), "undrain") }) // settled says whether it was told
 	l.until("told to drain", func() error { return i.Tell(t.Context(), "drain") })

@@ -22,7 +22,7 @@ func TestAFreshInstanceComesIntoServiceAndTakesTheNextReleaseUnderLoad(t *testin
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	l.until("labelled", func() error { return l.labelled(1) })
 	old, first := l.theProcess(i), l.status(i)
 
@@ -118,7 +118,7 @@ func TestAnAppThatIsKilledIsStartedAgainWhereItWas(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 	kill(t, before.pid)
 	var after process
@@ -151,7 +151,7 @@ func TestAnAppThatKeepsFailingIsTakenOutAndReplacedByANewProcess(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 	l.up(before.port, http.StatusInternalServerError)
 	l.wait("said so", problem("fails its checks", "500"))
@@ -185,7 +185,7 @@ func TestAnAppThatRecoversWhileItIsTakenOutIsPutBack(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 	l.disturb(fault.Rule{Operation: "DeregisterTargets", Effect: func(ctx context.Context, _ wire.Call, next func() (any, error)) (any, error) {
 		answer, err := next()
@@ -229,7 +229,7 @@ func TestAReleaseThatFailsItsChecksIsRevertedAndAGoodOneTakesOver(t *testing.T) 
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	before := l.theProcess(i)
 
 	traffic := l.startLoad()
@@ -240,9 +240,7 @@ func TestAReleaseThatFailsItsChecksIsRevertedAndAGoodOneTakesOver(t *testing.T) 
 	if after := l.theProcess(i); after != before {
 		t.Errorf("the old release was restarted: %v, then %v", before, after)
 	}
-	if err := l.labelled(1); err != nil {
-		t.Error(err)
-	}
+	l.until("labelled", func() error { return l.labelled(1) })
 
 	l.commit("main")
 	l.put("main")
@@ -263,7 +261,7 @@ func TestOfTwoQuickReleasesTheSecondWins(t *testing.T) {
 			l.put(l.commit("main"))
 			l.launch()
 			i := l.only()
-			l.until("in service", func() error { return l.settled(i, 1) })
+			l.until("in service, and stable", func() error { return l.stable(i, 1) })
 			traffic := l.startLoad()
 			second, third := l.commit("second", "-after=700ms"), l.commit("third")
 			put := make(chan error, 1)

@@ -40,7 +40,7 @@ func TestABootEndsInServiceAlthoughTheRegionMisbehaves(t *testing.T) {
 			hits := l.disturb(c.rules...)
 			l.launch()
 			i := l.only()
-			l.until("in service", func() error { return l.settled(i, 1) })
+			l.until("in service, and stable", func() error { return l.stable(i, 1) })
 			hits(t)
 			if s := l.status(i); len(s.Failed) > 0 {
 				t.Errorf("the revision is blamed for it: %v", s.Failed)
@@ -73,7 +73,7 @@ func TestAHandoverLosesNothingAlthoughTheRegionMisbehaves(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	traffic := l.startLoad()
 	hits := l.disturb(
 		fault.Rule{Probability: 0.15, Seed: 1, Effect: fault.Throttle()},
@@ -102,7 +102,7 @@ func TestABootWaitsForAMetadataServiceThatComesLate(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	if n := l.machine(i).Starts(); n != 1 {
 		t.Errorf("the agent did not wait: it was started %d times", n)
 	}

@@ -42,7 +42,7 @@ func TestAnAppThatCannotRunTwiceIsSwitchedByRestart(t *testing.T) {
 	l.put(l.commit("main"))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 	stop := l.neverTwo(i)
 	before := l.theProcess(i)
 
@@ -86,7 +86,7 @@ func TestKillWalkOfARestart(t *testing.T) {
 			l.put(l.commit("main"))
 			l.launch()
 			i := l.only()
-			l.until("in service", func() error { return l.settled(i, 1) })
+			l.until("in service, and stable", func() error { return l.stable(i, 1) })
 			stop := l.neverTwo(i)
 			for _, e := range part {
 				l.commit("main")

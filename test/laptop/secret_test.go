@@ -31,7 +31,7 @@ func TestNothingShowsASecret(t *testing.T) {
 	l.put(l.branch("good", appWith("path: /up, interval: 200ms", "-tells", "TOKEN")))
 	l.launch()
 	i := l.only()
-	l.until("in service", func() error { return l.settled(i, 1) })
+	l.until("in service, and stable", func() error { return l.stable(i, 1) })
 
 	// The one in service crashes, having told.
 	before := l.theProcess(i)

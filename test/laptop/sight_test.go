@@ -56,6 +56,14 @@ func (l *lab) settled(i *trial.Instance, release int64) error {
 	return nil
 }
 
+// stable: the release is in service, and the fleet has kept it through its bake. A release that is put before that supersedes it.
+func (l *lab) stable(i *trial.Instance, release int64) error {
+	if err := l.settled(i, release); err != nil {
+		return err
+	}
+	return l.labelled(release)
+}
+
 // labelled says whether the parameter's label stable names that release.
 func (l *lab) labelled(release int64) error {
 	client := ssm.New(ssm.Options{BaseEndpoint: aws.String(l.Region.Endpoint()), Region: l.Region.Name(), Credentials: person})

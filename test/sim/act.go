@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/bootagent/bootagent/agent"
-	"github.com/bootagent/bootagent/rollout"
 )
 
 // act asks Plan for the machine's next steps, as far as the fleet allows them, and takes them.
@@ -13,14 +12,8 @@ func (p *process) act() {
 	in, w := p.in, p.in.w
 	d := p.desired()
 	now := p.wall()
-	in.memory.Highest = 0 // the fleet orders releases, also backwards
 	in.memory = in.memory.Seen(d, in.observed, now)
 	steps := agent.Plan(in.observed, d, in.memory, now)
-	if ready := p.decision.Ready; !ready.IsZero() {
-		if rel := local(ready); in.observed.Prepared[rel.Number].Release != rel && !in.failed(rel.Revision) {
-			steps = append(steps, agent.Prepare{Release: rel})
-		}
-	}
 	for step := range p.doing {
 		if !slices.Contains(steps, step) {
 			delete(p.doing, step) // cancelled
@@ -41,35 +34,16 @@ func (p *process) act() {
 
 // desired puts the fleet's word into the machine's: the goal is the one release that may run, be registered, be put in service.
 func (p *process) desired() agent.Desired {
-	in, goal := p.in, p.decision.Goal
-	d := agent.Desired{Known: p.known, Rules: agent.Rules{
+	in := p.in
+	return agent.Desired{Known: p.known, Goal: agent.LocalRelease(p.decision.Goal), Ready: agent.LocalRelease(p.decision.Ready), Attempt: p.decision.Attempt, Rules: agent.Rules{
 		App: "shop", Balanced: true, FirstPort: firstPort, LastPort: firstPort + 2, Restart: in.w.scenario.Policy.Restart,
 		UnhealthyGrace: grace, HoldOnFailure: 5 * time.Minute,
 	}}
-	if goal.IsZero() {
-		return d
-	}
-	d.Newest = local(goal)
-	d.Stable = d.Newest
-	// A failure of another attempt, or of another release with the same revision, is not this one's.
-	if in.failed(goal.Revision) && (in.failure.Release != goal.ID || in.failure.Attempt != p.decision.Attempt) {
-		in.memory.Failed = without(in.memory.Failed, goal.Revision)
-	}
-	return d
-}
-
-func (in *instance) failed(revision string) bool {
-	_, bad := in.memory.Failed[revision]
-	return bad
 }
 
 // fresh says whether a step may be taken on what was read: those that change what serves need a reading of this very moment.
 func (p *process) fresh(step agent.Step) bool {
-	switch step.(type) {
-	case agent.Start, agent.Register, agent.Deregister:
-		return p.known && (p.reached == p.in.w.now || p.in.w.now-max(p.reached, p.born) >= time.Minute)
-	}
-	return true
+	return !agent.NeedsFresh(step, p.in.memory) || p.known && (p.reached == p.in.w.now || p.in.w.now-max(p.reached, p.born) >= time.Minute)
 }
 
 // begin takes a step: it is remembered, takes its time, has its effect, and is remembered again.
@@ -102,10 +76,9 @@ func (p *process) begin(step agent.Step) {
 		}
 		outcome := in.effect(step)
 		delete(p.doing, step)
-		had := len(in.memory.Failed)
+		outcome.Attempt = attempt
 		in.memory = in.memory.After(step, outcome, p.wall())
-		if outcome.Err != nil && len(in.memory.Failed) > had {
-			in.failure = rollout.LocalFailure{Release: global(step.For()).ID, Attempt: attempt, Cause: outcome.Err.Error()}
+		if outcome.Err != nil {
 			w.trace("%s: %s: %v", in.id, step, outcome.Err)
 		} else if outcome.Err == nil {
 			w.trace("%s: %s", in.id, step)

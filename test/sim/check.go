@@ -256,7 +256,7 @@ func (w *world) checkTask(in *instance, id rollout.ID) {
 
 // checkRegister holds S3: an instance registers what is stable, or was; the candidate only with a slot, or where it is the very first.
 func (w *world) checkRegister(in *instance, s agent.Register) {
-	id := global(s.Release).ID
+	id := agent.FleetRelease(s.Release).ID
 	if w.facts.stables[id] || w.facts.granted[in.id+" "+id.String()] || w.facts.firsts[id] {
 		return
 	}
@@ -265,7 +265,7 @@ func (w *world) checkRegister(in *instance, s agent.Register) {
 
 // checkPromote holds S6.
 func (w *world) checkPromote(in *instance, rel model.Release) {
-	id := global(rel).ID
+	id := agent.FleetRelease(rel).ID
 	if want := w.facts.revisions[id]; want != "" && want != rel.Revision {
 		w.violated("S6", "%s serves %s with %s, and it was opened with %s", in.id, id, rel.Revision, want)
 	}
@@ -287,5 +287,7 @@ func (w *world) checkDeregister(in *instance, s agent.Deregister) {
 
 // served says whether an instance that serves a release was healthy when the leader looked.
 func (w *world) served(by actor, id rollout.ID) bool {
-	return slices.ContainsFunc(w.instances, func(in *instance) bool { return global(in.memory.InService).ID == id && by.seen.healthy[in.id] })
+	return slices.ContainsFunc(w.instances, func(in *instance) bool {
+		return agent.FleetRelease(in.memory.InService).ID == id && by.seen.healthy[in.id]
+	})
 }

@@ -42,7 +42,7 @@ func founded() rollout.Release {
 
 // serveFirst makes an instance that has long been in service.
 func (in *instance) serveFirst() {
-	rel := local(founded())
+	rel := agent.LocalRelease(founded())
 	in.observed.Membership.Lifecycle = model.LifecycleInService
 	in.observed.Prepared[rel.Number] = deploy.Prepared{Release: rel, Recipe: recipe.Recipe{Processes: []recipe.Process{{Name: "web", Port: true, Overlap: true}}}}
 	in.pids++

@@ -11,7 +11,6 @@ import (
 	"github.com/bootagent/bootagent/deploy/recipe"
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/unit"
-	"github.com/bootagent/bootagent/rollout"
 )
 
 const (
@@ -26,8 +25,7 @@ type instance struct {
 	id       string
 	observed agent.Observed
 	memory   agent.Memory
-	failure  rollout.LocalFailure // remembered beside the memory
-	process  *process             // nil while the agent does not run
+	process  *process // nil while the agent does not run
 	pids     int
 	started  map[int]time.Duration // when the process with that pid was started
 	strikes  map[int]int           // checks that a target failed in a row, by port
@@ -214,7 +212,7 @@ func (in *instance) effect(step agent.Step) agent.Outcome {
 
 // start starts a process.
 func (in *instance) start(s agent.Start) {
-	in.w.facts.started[global(s.Release).ID] = true
+	in.w.facts.started[agent.FleetRelease(s.Release).ID] = true
 	name := agent.UnitName("shop", s.Release.Number, s.Process)
 	in.observed.Units = slices.DeleteFunc(in.observed.Units, func(u unit.Status) bool { return u.Name == name })
 	in.pids++

@@ -1,11 +1,9 @@
 package sim
 
 import (
-	"maps"
 	"time"
 
 	"github.com/bootagent/bootagent/agent"
-	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/unit"
 	"github.com/bootagent/bootagent/rollout"
 )
@@ -228,16 +226,16 @@ func (p *process) follow(d rollout.Decision) {
 // self is what Step is told of this instance.
 func (p *process) self() rollout.Self {
 	in, w := p.in, p.in.w
-	self := rollout.Self{ID: in.id, Failed: in.failure, Task: p.task, Leaving: in.memory.Leaving != agent.Stays}
+	self := rollout.Self{ID: in.id, Failed: in.memory.LastFailure(), Task: p.task, Leaving: in.memory.Leaving != agent.Stays}
 	if in.memory.Serving {
-		self.Serving = global(in.memory.InService)
+		self.Serving = agent.FleetRelease(in.memory.InService)
 		self.Failing = p.down >= 0 && w.now-p.down >= grace
 		if p.passing >= 0 {
 			self.Passing = max(w.now-p.passing, 1)
 		}
 	}
 	if id := w.candidate(); !id.IsZero() {
-		if _, ok := in.observed.Prepared[local(rollout.Release{ID: id}).Number]; ok {
+		if _, ok := in.observed.Prepared[agent.LocalRelease(rollout.Release{ID: id}).Number]; ok {
 			self.Candidate = rollout.Candidate{Release: id}
 			if b := w.does(); b != nil {
 				self.Candidate.Task, self.Candidate.Reversible = b.Task, b.Reversible
@@ -245,21 +243,4 @@ func (p *process) self() rollout.Self {
 		}
 	}
 	return self
-}
-
-// local is a release as the machine knows it: numbers of two epochs must not meet on its disk.
-func local(r rollout.Release) model.Release {
-	out := r.Model()
-	out.Number |= r.Epoch << 32
-	return out
-}
-
-func global(r model.Release) rollout.Release {
-	return rollout.Release{ID: rollout.ID{Epoch: r.Number >> 32, Number: r.Number & (1<<32 - 1)}, Revision: r.Revision, Ref: r.Ref}
-}
-
-func without[K comparable, V any](m map[K]V, k K) map[K]V {
-	m = maps.Clone(m)
-	delete(m, k)
-	return m
 }

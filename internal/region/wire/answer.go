@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"net/http"
 	"strconv"
@@ -97,6 +98,9 @@ func failure(req request, xmlns, id string, err error) answer {
 func (a answer) send(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", a.contentType)
+	if a.contentType != "text/xml" { // DynamoDB's SDKs check it, and warn where it is missing
+		h.Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(a.body)), 10))
+	}
 	h.Set("Content-Length", strconv.Itoa(len(a.body)))
 	h.Set("X-Amzn-Requestid", a.id)
 	if a.code != "" {

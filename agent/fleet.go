@@ -1,0 +1,266 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bootagent/bootagent/health"
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/rollout"
+)
+
+// fleet is what this agent knows of its fleet, and what was decided on it last. Times are by the agent's own monotonic clock: since
+// its start.
+type fleet struct {
+	published rollout.Published
+	seen      bool // the parameter was read since the agent started
+	history   lookback
+	seeded    rollout.ID // the release that an empty store of a fleet of one was given
+	group     rollout.Group
+	stable    rollout.Release
+	rollout   *rollout.Rollout
+	opened    rollout.ID // the newest release that has, or had, a record
+
+	memory   rollout.Memory
+	decision rollout.Decision
+	known    bool          // something was decided since the agent started
+	at       time.Duration // when the records of the last decision began to be read; of an earlier one where they could not be
+	alone    bool          // the last decision was taken without the records, which have been out of reach for long
+
+	resolution rollout.Resolution
+	resolving  rollout.ID // whose ref is being resolved; zero for none
+	task       rollout.TaskRun
+	tasking    bool
+
+	passing *time.Duration // since when what serves passes, by its own checks and the balancer's; nil while it does not
+	down    *time.Duration // since when it does not
+}
+
+// mono is the agent's monotonic clock.
+func (a *Agent) mono() time.Duration { return a.Now().Sub(a.started) }
+
+// follow takes the fleet's word into what is desired.
+func (w *world) follow() {
+	d := w.fleet.decision
+	w.desired.Known = w.fleet.known
+	w.desired.Goal, w.desired.Ready, w.desired.Attempt = LocalRelease(d.Goal), LocalRelease(d.Ready), d.Attempt
+}
+
+// fresh says how long after the records were read a decision is good for a step that changes what serves; and after how
+// long without the records the last word, or the mirror's, has to do.
+const (
+	fresh     = 2 * time.Second
+	unreached = time.Minute
+)
+
+// stalled says whether a step has to wait for the records to be read again.
+func (a *Agent) stalled(w *world, step Step) bool {
+	if !NeedsFresh(step, w.memory) {
+		return false
+	}
+	f := &w.fleet
+	if f.known && (f.alone || a.mono()-f.at <= fresh) {
+		return false
+	}
+	a.nudge("records")
+	return true
+}
+
+// sense notes how long what serves has been passing, or not.
+func (a *Agent) sense(w *world) {
+	f, m, now := &w.fleet, w.memory, a.mono()
+	balanced := w.desired.Rules.Balanced || w.desired.Rules.Attached
+	passes := m.Serving && m.Port != 0 && w.monitor != nil && w.monitor.health.State().Status == health.Passing &&
+		(!balanced || w.observed.Targets[m.Port].Healthy)
+	switch {
+	case !m.Serving:
+		f.passing, f.down = nil, nil
+	case passes:
+		f.down = nil
+		if f.passing == nil {
+			f.passing = &now
+		}
+	default:
+		f.passing = nil
+		if f.down == nil {
+			f.down = &now
+		}
+	}
+}
+
+// self is what the fleet is told of this instance.
+func (a *Agent) self(w *world, candidate rollout.Release) rollout.Self {
+	f, m, now := &w.fleet, w.memory, a.mono()
+	s := rollout.Self{ID: w.id.InstanceID, Failed: m.LastFailure(), Task: f.task, Leaving: m.Leaving != Stays}
+	if m.Serving {
+		s.Serving = FleetRelease(m.InService)
+		s.Failing = f.down != nil && now-*f.down >= w.desired.Rules.UnhealthyGrace
+		if f.passing != nil {
+			s.Passing = max(now-*f.passing, 1)
+		}
+	}
+	local := LocalRelease(candidate)
+	if p, ok := w.observed.Prepared[local.Number]; ok && !candidate.IsZero() && p.Release.Revision == candidate.Revision {
+		s.Candidate = rollout.Candidate{Release: candidate.ID}
+		if task := p.Recipe.Task; task != nil {
+			s.Candidate.Task, s.Candidate.Reversible = true, task.Reversible
+		}
+	}
+	return s
+}
+
+// decide takes a step of the fleet's rollout on what was just read. It is the loop's.
+func (a *Agent) decide(ctx context.Context, w *world, view rollout.View, at time.Duration) rollout.Decision {
+	f := &w.fleet
+	view.Published, view.Group, view.Resolution, view.Defaults = f.published, f.group, f.resolution, a.Policy
+	view.Published.Seeded = view.Reached && !f.seeded.IsZero() && view.Stable.Release.ID == f.seeded
+	var candidate rollout.Release
+	if view.Rollout != nil {
+		candidate = view.Rollout.Release
+	}
+	view.Self = a.self(w, candidate)
+	was := f.decision
+	f.decision, f.memory = rollout.Step(view, f.memory, at)
+	f.known, f.alone = true, !view.Reached
+	if view.Reached {
+		f.at, f.rollout, f.stable = at, view.Rollout, view.Stable.Release
+		f.opened = newer(candidate.ID, view.Stable.Release.ID)
+	}
+	d := f.decision
+	if d.Goal.ID != was.Goal.ID {
+		a.Log.Info("the fleet wants a release here", zap.Stringer("release", d.Goal))
+	}
+	if d.Leads != was.Leads {
+		a.Log.Info("leading the rollout", zap.Bool("leads", d.Leads), zap.Stringer("release", candidate))
+	}
+	var told error
+	if d.Tell != "" && (f.published.Number != 0 || w.problems["intent"] == "") { // that there is no release is told already
+		told = errors.New(d.Tell)
+	}
+	a.problem(w, "rollout", told)
+	if d.Watch && !was.Watch {
+		a.nudge("fleet")
+	}
+	if d.Resolve {
+		a.resolve(ctx, w)
+	}
+	if d.RunTask {
+		a.beginTask(ctx, w, d.Ready)
+	}
+	return d
+}
+
+func newer(one, other rollout.ID) rollout.ID {
+	if one.Compare(other) > 0 {
+		return one
+	}
+	return other
+}
+
+// resolvePatience bounds one try at resolving a ref.
+const resolvePatience = time.Minute
+
+// resolve finds the full SHA of the newest version's ref, in a goroutine of its own: one at a time.
+func (a *Agent) resolve(ctx context.Context, w *world) {
+	f := &w.fleet
+	// A claim on resolving is for a value that was written by hand, which is of the present epoch.
+	id, ref := rollout.ID{Epoch: f.opened.Epoch, Number: f.published.Number}, f.published.Intent.Ref
+	if !f.resolving.IsZero() {
+		return
+	}
+	f.resolving = id
+	a.goes(func() {
+		ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+		defer cancel()
+		end := a.phase("resolve", id, zap.String("ref", ref))
+		revision, err := a.Preparer.Resolve(ctx, ref)
+		end(err)
+		a.post(ctx, func(w *world) {
+			w.fleet.resolving = rollout.ID{}
+			w.fleet.resolution = rollout.Resolution{Release: id, Revision: revision, Err: err, Final: isRevision(err)}
+			a.nudge("records")
+		})
+	})
+}
+
+// phase logs the start and the end of what is done for the fleet, and keeps its span, as those of steps are.
+func (a *Agent) phase(name string, id rollout.ID, fields ...zap.Field) func(error) {
+	number := LocalRelease(rollout.Release{ID: id}).Number
+	log := a.Log.With(append([]zap.Field{zap.String("phase", name), zap.Int64("release", number)}, fields...)...)
+	log.Info("start")
+	began, end := a.Now(), a.Spans.Begin(name, number)
+	return func(err error) {
+		end(err)
+		if took := zap.Duration("duration", a.Now().Sub(began).Round(time.Millisecond)); err == nil {
+			log.Info("done", took)
+		} else {
+			log.Error("failed", took, zap.Error(err))
+		}
+	}
+}
+
+// beginTask runs the release task of a prepared release, once for this agent, in a goroutine of its own.
+func (a *Agent) beginTask(ctx context.Context, w *world, rel rollout.Release) {
+	f := &w.fleet
+	prepared, ok := w.observed.Prepared[LocalRelease(rel).Number]
+	if f.tasking || f.task.Release == rel.ID || !ok {
+		return
+	}
+	f.tasking = true
+	id := w.id
+	a.goes(func() {
+		end := a.phase("task", rel.ID, zap.String("revision", prepared.Release.Short()))
+		begun, err := a.runTask(ctx, id, prepared)
+		end(err)
+		a.post(ctx, func(w *world) {
+			if w.fleet.tasking = false; begun { // else the next decision asks for it again
+				w.fleet.task = rollout.TaskRun{Release: rel.ID, Ended: true, Err: err}
+				a.nudge("records")
+			}
+		})
+	})
+}
+
+// ungrown says that without a table a group may not have more than one instance: each would decide for itself.
+func (a *Agent) ungrown(m model.Membership) error {
+	if a.Shared || m.Most <= 1 {
+		return nil
+	}
+	return fmt.Errorf("the Auto Scaling group %s may have %d instances, and fleet.table names no table in which they could agree: make one (aws dynamodb create-table --table-name bootagent --billing-mode PAY_PER_REQUEST --attribute-definitions AttributeName=_fleet,AttributeType=S AttributeName=_key,AttributeType=S --key-schema AttributeName=_fleet,KeyType=HASH AttributeName=_key,KeyType=RANGE), and set fleet.table: bootagent; or set the group's MaxSize to 1",
+		m.Group, m.Most)
+}
+
+// standing is the group of an instance that is in none: itself.
+func (a *Agent) standing(w *world, targets []model.TargetHealth, groups int, at time.Duration) rollout.Group {
+	passing := w.fleet.passing != nil
+	return rollout.Look(model.ScalingGroup{Desired: 1, Instances: []model.ScalingInstance{
+		{ID: w.id.InstanceID, Lifecycle: model.LifecycleInService, Healthy: passing},
+	}}, slices.DeleteFunc(targets, func(t model.TargetHealth) bool { return t.InstanceID != w.id.InstanceID }), groups, at)
+}
+
+// newest is what the parameter asks for, with the revision where that is known.
+func (f *fleet) newest() model.Release {
+	p := f.published
+	if p.Number == 0 || p.Err != nil {
+		return model.Release{}
+	}
+	id := rollout.ID{Epoch: max(p.Intent.Epoch, f.opened.Epoch), Number: p.Number}
+	for _, known := range []rollout.Release{f.candidate(), f.stable} {
+		if known.ID == id {
+			return LocalRelease(known)
+		}
+	}
+	return LocalRelease(rollout.Release{ID: id, Ref: p.Intent.Ref, Revision: p.Intent.Revision})
+}
+
+func (f *fleet) candidate() rollout.Release {
+	if f.rollout == nil {
+		return rollout.Release{}
+	}
+	return f.rollout.Release
+}
