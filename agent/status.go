@@ -29,6 +29,8 @@ type Status struct {
 	Deploying model.Release `json:"deploying,omitzero"`
 	Newest    model.Release `json:"newest,omitzero"`
 	Stable    model.Release `json:"stable,omitzero"`
+	// Leads says that this agent leads the fleet's rollout.
+	Leads bool `json:"leads,omitempty"`
 	// Doing are the steps in flight, the oldest first.
 	Doing []Doing `json:"doing"`
 	// Problems are what stands in the way, by subject.
@@ -61,7 +63,7 @@ func (a *Agent) publish(w *world, now time.Time) {
 	s := Status{
 		App: a.Rules.App, Env: a.Env, Identity: w.id, Group: w.observed.Membership,
 		Leaving: m.Leaving, LeavingSince: m.LeavingSince,
-		Newest: w.fleet.newest(), Stable: LocalRelease(w.fleet.stable),
+		Newest: w.fleet.newest(), Stable: LocalRelease(w.fleet.stable), Leads: w.fleet.decision.Leads,
 		Doing: []Doing{}, Problems: map[string]string{}, Failed: []Failure{},
 		Started: a.started, At: now,
 	}

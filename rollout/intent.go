@@ -15,9 +15,9 @@ import (
 // IntentSchema is the newest schema of an intent that this version reads.
 const IntentSchema = 1
 
-// maxIntent is the size of a standard parameter's value in bytes.
+// MaxIntent is the size of a standard parameter's value in bytes.
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
-const maxIntent = 4096
+const MaxIntent = 4096
 
 // Intent is what somebody wants: the value of one version of the release parameter.
 type Intent struct {
@@ -49,8 +49,8 @@ func (e *SchemaError) Error() string {
 // out has a Ref that is safe to give to git, a Revision that is a full SHA or empty, and texts that are safe to show.
 // JSON that two readers may take differently (a key twice, or in another spelling) is refused.
 func ParseIntent(value string) (Intent, error) {
-	if len(value) > maxIntent {
-		return Intent{}, fmt.Errorf("the value has %d bytes, and a ref or an intent has at most %d", len(value), maxIntent)
+	if len(value) > MaxIntent {
+		return Intent{}, fmt.Errorf("the value has %d bytes, and a ref or an intent has at most %d", len(value), MaxIntent)
 	}
 	text := strings.TrimSpace(value)
 	if !strings.HasPrefix(text, "{") {

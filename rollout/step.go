@@ -29,6 +29,9 @@ func Step(v View, m Memory, now time.Duration) (Decision, Memory) {
 	if s.open(); s.Rollout != nil && !s.opens {
 		s.takePart()
 		s.lead()
+		if state := s.Rollout.State; state.Status == Paused {
+			s.tell("%s is paused: %s", s.Rollout.Release.ID, orText(state.Cause, "an operator asked for it"))
+		}
 	}
 	s.mirror()
 	s.Idle = s.idle()

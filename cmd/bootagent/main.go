@@ -13,14 +13,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bootagent/bootagent/agent"
+	"github.com/bootagent/bootagent/internal/operator"
 )
 
 // The exit codes that scripts and systemd rely on.
 const (
-	exitDone     = 0
-	exitFailed   = 1
-	exitUsage    = 2 // wrong usage or configuration
-	exitTerminal = 5 // do not start me again
+	exitDone       = 0
+	exitFailed     = 1
+	exitUsage      = 2 // wrong usage or configuration
+	exitRolledBack = 3
+	exitHeld       = 4 // locked or frozen
+	exitTerminal   = 5 // do not start me again
 )
 
 var version = "dev" // set by the linker
@@ -47,11 +50,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
 		runCommand(), tryCommand(), statusCommand(), timelineCommand(), drainCommand(), undrainCommand(), validateCommand(), versionCommand(),
-		probeCommand(),
+		deployCommand(), rollbackCommand(), historyCommand(), logsCommand(), pauseCommand(), resumeCommand(), abortCommand(), promoteCommand(),
+		freezeCommand(), unfreezeCommand(), probeCommand(),
 	)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(stderr, "bootagent:", err)
+		fmt.Fprintln(stderr, "bootagent:", safe(err.Error()))
 	}
 	return exitCode(err)
 }
@@ -65,11 +69,14 @@ func (e *usageError) Unwrap() error { return e.err }
 func exitCode(err error) int {
 	var usage *usageError
 	var terminal *agent.TerminalError
+	var asked *operator.Error
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &terminal):
 		return exitTerminal
+	case errors.As(err, &asked):
+		return exitCodeOf(asked.Kind)
 	case errors.Is(err, errBreached):
 		return breached
 	case errors.As(err, &usage), isCobraUsage(err):
@@ -77,4 +84,17 @@ func exitCode(err error) int {
 	default:
 		return exitFailed
 	}
+}
+
+func exitCodeOf(kind operator.Kind) int {
+	switch kind {
+	case operator.Wrong:
+		return exitUsage
+	case operator.RolledBack:
+		return exitRolledBack
+	case operator.Held:
+		return exitHeld
+	case operator.Failed:
+	}
+	return exitFailed
 }

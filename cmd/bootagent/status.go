@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -18,13 +20,25 @@ import (
 )
 
 func statusCommand() *cobra.Command {
+	var f fleetFlags
 	var socket string
-	var asJSON bool
+	var fleet, watch, asJSON bool
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Say what this instance serves and does",
+		Short: "Say what this instance serves and does; away from one, or with --fleet, how the fleet is",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if here := c.Flags().Changed("socket") || exists(socket); !here || fleet {
+				err := fleetStatus(c, &f, watch, asJSON)
+				var unnamed *unnamedError
+				if !fleet && errors.As(err, &unnamed) {
+					return &usageError{fmt.Errorf("no agent runs here (there is no %s), and for the status of a fleet: %w", socket, err)}
+				}
+				return err
+			}
+			if watch {
+				return &usageError{errors.New("--watch is for a fleet: give --fleet")}
+			}
 			status, err := ask(c, socket)
 			if err != nil {
 				return err
@@ -36,9 +50,56 @@ func statusCommand() *cobra.Command {
 			return nil
 		},
 	}
+	f.add(c)
 	socketFlag(c, &socket)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&fleet, "fleet", false, "the fleet's status, also on an instance")
+	c.Flags().BoolVar(&watch, "watch", false, "go on showing the fleet's until interrupted")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, with --watch an object whenever something changes")
 	return c
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// watchPause is how often a fleet that is watched is looked at.
+const watchPause = 2 * time.Second
+
+func fleetStatus(c *cobra.Command, f *fleetFlags, watch, asJSON bool) error {
+	screen := screenOf(c, asJSON)
+	o, err := f.operator(c.Context(), screen)
+	if err != nil {
+		return err
+	}
+	_, drawn := screen.(*drawing)
+	last := ""
+	for {
+		status, err := o.Status(c.Context())
+		if err != nil && watch && c.Context().Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		text := status.Text()
+		switch {
+		case watch && !asJSON && drawn:
+			screen.Show(strings.Split(text, "\n"))
+		case text != last:
+			if err := printed(c, asJSON, status, text); err != nil {
+				return err
+			}
+		}
+		if last = text; !watch {
+			return nil
+		}
+		select {
+		case <-c.Context().Done():
+			return nil
+		case <-time.After(watchPause):
+		}
+	}
 }
 
 func timelineCommand() *cobra.Command {

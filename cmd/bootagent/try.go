@@ -93,7 +93,7 @@ func (o tryOptions) run(ctx context.Context, stdout io.Writer) (err error) {
 	if _, err := t.Put(ctx, sha); err != nil {
 		return err
 	}
-	if err := t.Launch(); err != nil {
+	if err := t.Launch(ctx); err != nil {
 		return err
 	}
 	o.explain(out, t, sha, branch)
@@ -108,13 +108,14 @@ func (o tryOptions) explain(out *lines, t *trial.Trial, sha, branch string) {
 	}
 	out.say("%s at %s: %d instances behind %s", t.App, sha[:12], o.instances, t.URL())
 	out.say("")
-	out.say("In another terminal, with the stock AWS CLI:")
+	out.say("In another terminal, with bootagent and with the stock AWS CLI:")
 	out.say("")
-	for _, variable := range t.Region.Environment() {
+	for _, variable := range t.Environment() {
 		out.say("  export %s", variable)
 	}
 	out.say("")
 	out.say("  # Only what is committed is deployed. A branch, a tag or a full SHA is a release:")
+	out.say("  bootagent deploy %s", branch)
 	out.say("  %s", t.PutCommand(branch))
 	out.say("")
 	out.say("A laptop is patient for less long than AWS: the deregistration delay is %s instead of 300s, drain_min %s instead of 30s,", trial.Delay, trial.DrainMin)

@@ -16,6 +16,7 @@ import (
 	"github.com/bootagent/bootagent/internal/aws/autoscaling"
 	"github.com/bootagent/bootagent/internal/aws/dynamodb"
 	"github.com/bootagent/bootagent/internal/aws/elbv2"
+	"github.com/bootagent/bootagent/internal/aws/session"
 	"github.com/bootagent/bootagent/internal/aws/ssm"
 	"github.com/bootagent/bootagent/internal/config"
 	"github.com/bootagent/bootagent/internal/localstore"
@@ -94,7 +95,7 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		return agent.Options{}, err
 	}
 	group := autoscaling.New(self.session)
-	records, shared := fleetRecords(conf, dirs, self)
+	records, shared := fleetRecords(conf, dirs, self.session)
 	options := agent.Options{
 		Rules: agent.Rules{
 			App: conf.App, Restart: conf.Restart, Balanced: conf.Balancer.Mode == config.ModeSelf, Attached: conf.Balancer.Mode == config.ModeASG,
@@ -125,11 +126,11 @@ type lookout struct {
 }
 
 // fleetRecords are in a table, or in a file of a fleet of one.
-func fleetRecords(conf config.Config, dirs config.Directories, self *instance) (records rollout.Store, shared bool) {
+func fleetRecords(conf config.Config, dirs config.Directories, aws *session.Session) (records rollout.Store, shared bool) {
 	if conf.Table == "" {
 		return localstore.At(filepath.Join(dirs.State, "records.json"), time.Now), false
 	}
-	return dynamodb.New(self.session, dynamodb.Options{Table: conf.Table, App: conf.App, Env: conf.Env}), true
+	return dynamodb.New(aws, dynamodb.Options{Table: conf.Table, App: conf.App, Env: conf.Env}), true
 }
 
 // newLogger logs to standard error, where systemd takes it into the journal.

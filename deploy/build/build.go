@@ -103,7 +103,7 @@ type command struct {
 func (c command) run(ctx context.Context, runner Runner, spec unit.Spec) error {
 	log, err := create(c.log)
 	if err != nil {
-		return fmt.Errorf("open the log of the %s: %w", c.what, err)
+		return fmt.Errorf("open the %s's log: %w", c.what, err)
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, &timeoutError{c.key, c.timeout})
 	defer cancel()
@@ -120,7 +120,7 @@ func (c command) run(ctx context.Context, runner Runner, spec unit.Spec) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case closed != nil: // a disk that takes no more is not the revision's fault
-		return fmt.Errorf("write the log of the %s: %w; its last lines:\n  | %s", c.what, closed, strings.Join(log.last(lastLines), "\n  | "))
+		return fmt.Errorf("write the %s's log: %w; its last lines:\n  | %s", c.what, closed, strings.Join(log.last(lastLines), "\n  | "))
 	case err == nil:
 		return nil
 	case errors.As(context.Cause(limited), &timeout):

@@ -23,6 +23,8 @@ type app struct {
 	page   *template.Template
 	hello  hello
 	served atomic.Int64
+	// unwell is when its health begins to fail while it serves on; zero is never.
+	unwell time.Time
 }
 
 // hello is what `/` says, as a page or as JSON.
@@ -51,6 +53,14 @@ func newApp(getenv func(string) string) (*app, error) {
 	}}
 	if a.hello.Greeting == "" {
 		a.hello.Greeting = "Hello"
+	}
+	// To see what a rollout does with a release that turns bad: UNWELL_AFTER=30s in the recipe's environment.
+	if after := getenv("UNWELL_AFTER"); after != "" {
+		d, err := time.ParseDuration(after)
+		if err != nil {
+			return nil, fmt.Errorf("UNWELL_AFTER: %w", err)
+		}
+		a.unwell = time.Now().Add(d)
 	}
 	return a, nil
 }
@@ -104,6 +114,10 @@ func (a *app) slow(w http.ResponseWriter, r *http.Request) {
 func (a *app) up(w http.ResponseWriter, _ *http.Request) {
 	if a.hello.Version == "" {
 		http.Error(w, "VERSION is empty", http.StatusServiceUnavailable)
+		return
+	}
+	if !a.unwell.IsZero() && time.Now().After(a.unwell) {
+		http.Error(w, "unwell: UNWELL_AFTER is over", http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ok", a.hello.Version, os.Getpid())

@@ -112,21 +112,25 @@ func (t *Trial) command(ctx context.Context, launched autoscaling.Instance) (mac
 	}, nil
 }
 
-// configuration is what an instance's user-data would write.
+// configuration is what an instance's user-data would write; nil is for the operators, who care for no ports.
 func (t *Trial) configuration(i *Instance) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version: 1\napp: %s\nenv: %s\nsource: {url: %s}\n", t.App, Env, t.Repo)
-	last := i.Last
-	if t.OnePort {
-		last = i.First
+	ports := ""
+	if i != nil {
+		last := i.Last
+		if t.OnePort {
+			last = i.First
+		}
+		ports = fmt.Sprintf(", ports: \"%d-%d\"", i.First, last)
 	}
 	switch t.Mode {
 	case "asg":
 		fmt.Fprintf(&b, "balancer: {mode: asg, target_groups: [%q]}\n", t.TargetGroup)
 	case "none":
-		fmt.Fprintf(&b, "balancer: {mode: none, ports: \"%d-%d\"}\n", i.First, last)
+		fmt.Fprintf(&b, "balancer: {mode: none%s}\n", ports)
 	default:
-		fmt.Fprintf(&b, "balancer: {target_groups: [%q], ports: \"%d-%d\"}\n", t.TargetGroup, i.First, last)
+		fmt.Fprintf(&b, "balancer: {target_groups: [%q]%s}\n", t.TargetGroup, ports)
 	}
 	if !t.NoTable {
 		fmt.Fprintf(&b, "fleet: {table: %s}\n", Table)

@@ -17,13 +17,17 @@ import (
 // Put writes a version of the release parameter, as
 // aws ssm put-parameter --overwrite does, and gives its number.
 func (t *Trial) Put(ctx context.Context, value string) (int64, error) {
-	body, err := json.Marshal(map[string]any{"Name": t.Parameter(), "Value": value, "Type": "String", "Overwrite": true})
+	return t.putParameter(ctx, t.Parameter(), value)
+}
+
+func (t *Trial) putParameter(ctx context.Context, name, value string) (int64, error) {
+	body, err := json.Marshal(map[string]any{"Name": name, "Value": value, "Type": "String", "Overwrite": true})
 	if err != nil {
 		return 0, err
 	}
 	answer, err := t.Region.SSM.Serve(ctx, wire.Call{Service: ssm.Name, Operation: "PutParameter", Body: body})
 	if err != nil {
-		return 0, fmt.Errorf("put the release parameter: %w", err)
+		return 0, fmt.Errorf("put the parameter %s: %w", name, err)
 	}
 	data, err := json.Marshal(answer)
 	if err != nil {
@@ -34,6 +38,11 @@ func (t *Trial) Put(ctx context.Context, value string) (int64, error) {
 		return 0, err
 	}
 	return put.Version, nil
+}
+
+// Environment are the variables with which the stock AWS CLI, and bootagent's own commands, speak to this fleet.
+func (t *Trial) Environment() []string {
+	return append(t.Region.Environment(), "BOOTAGENT_APP="+t.App, "BOOTAGENT_ENV="+Env)
 }
 
 // PutCommand is the line that a person types for Put.

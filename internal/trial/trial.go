@@ -76,6 +76,8 @@ type Options struct {
 	Policy string
 	// NoTable leaves the table out, for a fleet of one that keeps its records itself.
 	NoTable bool
+	// Most is the group's MaxSize; 0 leaves room to grow, or none without a table.
+	Most int
 	// Configuration is appended to each instance's configuration, as YAML.
 	Configuration string
 	// UnhealthyGrace and HoldOnFailure go into the instances' configuration; zero means the defaults.
@@ -201,15 +203,22 @@ func (t *Trial) serveApp() (err error) {
 	return err
 }
 
-// Launch makes the Auto Scaling group, which launches the fleet.
-func (t *Trial) Launch() error {
+// Launch puts the configuration where operators find it, and makes the Auto Scaling group, which launches the fleet.
+func (t *Trial) Launch(ctx context.Context) error {
+	if _, err := t.putParameter(ctx, "/bootagent/"+t.App+"/"+Env+"/config", t.configuration(nil)); err != nil {
+		return err
+	}
 	var attached []string
 	if t.Attached {
 		attached = []string{t.TargetGroup}
 	}
-	most := max(10, 2*t.Options.Instances)
-	if t.NoTable {
+	most := t.Most
+	switch {
+	case most > 0:
+	case t.NoTable:
 		most = 1
+	default:
+		most = max(10, 2*t.Options.Instances)
 	}
 	return t.Groups.CreateGroup(autoscaling.GroupConfig{
 		Name: GroupName, Min: 0, Max: most, Desired: t.Options.Instances, TargetGroups: attached,

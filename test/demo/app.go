@@ -55,6 +55,21 @@ func newApp(ctx context.Context, example string) (_ *app, err error) {
 	return a, a.git(ctx, "init", "--quiet", "--initial-branch", "main")
 }
 
+// unwell lets the app's health fail so long after its start, from the next release on.
+func (a *app) unwell(after string) error {
+	recipe := filepath.Join(a.dir, "bootagent.yaml")
+	text, err := os.ReadFile(recipe)
+	if err != nil {
+		return err
+	}
+	const place = "  GREETING: Hello\n"
+	changed := strings.Replace(string(text), place, place+"  UNWELL_AFTER: "+after+"\n", 1)
+	if changed == string(text) {
+		return fmt.Errorf("%s has no line %q after which the demo could make the app unwell", recipe, place)
+	}
+	return os.WriteFile(recipe, []byte(changed), 0o644)
+}
+
 // release commits the app with that version, and tags the commit.
 func (a *app) release(ctx context.Context, version, tag string) error {
 	if err := os.WriteFile(filepath.Join(a.dir, "VERSION"), []byte(version+"\n"), 0o644); err != nil {

@@ -113,8 +113,8 @@ func (l *load) killedAt() time.Time {
 func (l *load) report() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Printf("   load: %d requests, %d failed; answered by release 1: %d, 2: %d, 3: %d\n",
-		l.requests, len(l.failures), l.releases["1"], l.releases["2"], l.releases["3"])
+	fmt.Printf("   load: %d requests, %d failed; answered by release 1: %d, 2: %d, 3: %d, 4: %d\n",
+		l.requests, len(l.failures), l.releases["1"], l.releases["2"], l.releases["3"], l.releases["4"])
 }
 
 // stop ends the load and gives the totals. Lost are the requests in flight on,

@@ -1,6 +1,8 @@
 // Command demo shows bootagent at work on this laptop, by itself: a fleet
-// boots from a real git repository, a new release takes over under load, a bad
-// one is reverted, an instance is killed and replaced. Its last line counts
+// boots from a real git repository; `bootagent deploy` rolls a new release over
+// it under load, by a canary, batches and bakes, while one more instance
+// launches; a release that fails its checks, and one whose health turns bad
+// while it bakes, are rolled back; an instance is killed and replaced. Its last line counts
 // the requests; it exits with 1 if one was lost that should not have been.
 package main
 
@@ -9,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -23,8 +26,13 @@ import (
 )
 
 const (
-	instances = 3
-	patience  = 90 * time.Second // for each act
+	instances = 4                 // a fifth is launched in the middle
+	patience  = 240 * time.Second // for each act
+	// policy has a canary, and then two instances at a time, so that there is something to be seen.
+	policy = "{canary: 1, bake: 6s, batch: 50%, min_healthy_time: 1s}"
+	// unwellAfter lets a release's health turn bad when the canary's bake is over, and grace is how long that is watched.
+	unwellAfter = "16s"
+	grace       = 5 * time.Second
 )
 
 func main() {
@@ -42,6 +50,8 @@ type demo struct {
 	app      *app
 	load     *load
 	started  time.Time
+	bin      string
+	wanted   int // how many instances there should be
 	launched map[string]bool
 	releases int64
 }
@@ -59,18 +69,18 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, app.remove()) }()
-	d := &demo{app: app, started: time.Now(), launched: map[string]bool{}}
+	d := &demo{app: app, bin: bin, wanted: instances, started: time.Now(), launched: map[string]bool{}}
 	d.load = newLoad()
 	d.Trial, err = trial.Start(ctx, trial.Options{
 		Agent: bin, Repository: app.dir, App: "hello", Instances: instances, Listen: "127.0.0.1:0",
-		Check: elbv2.HealthCheck{Path: "/up"}, OnFailure: d.load.balancerFailed,
+		Check: elbv2.HealthCheck{Path: "/up"}, OnFailure: d.load.balancerFailed, Policy: policy, UnhealthyGrace: grace,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 
-	for _, act := range []func(context.Context) error{d.boots, d.takesARelease, d.revertsABadOne, d.replacesAnInstance} {
+	for _, act := range []func(context.Context) error{d.boots, d.takesARelease, d.stopsABadOneAtItsCanary, d.rollsBackWhatTurnsBad, d.replacesAnInstance} {
 		limited, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("this act took longer than %s", patience))
 		err := act(limited)
 		cancel()
@@ -85,15 +95,19 @@ func run(ctx context.Context) (err error) {
 
 // boots: a fleet of new instances comes into service through its launch hooks.
 func (d *demo) boots(ctx context.Context) error {
-	d.say("1. %d new instances boot from %s", instances, d.Repo)
-	if err := d.release(ctx, "1.0.0"); err != nil {
+	d.say("1. %d new instances boot the first release ever from %s", instances, d.Repo)
+	if err := d.commit(ctx, "1.0.0"); err != nil {
 		return err
 	}
-	if err := d.Launch(); err != nil {
+	fmt.Printf("   $ %s\n", d.PutCommand("v1"))
+	if _, err := d.Put(ctx, "v1"); err != nil {
 		return err
 	}
-	if err := d.until(ctx, "in service through their launch hooks", func(s agent.Status) bool {
-		return s.InService.Number == 1 && s.Group.Lifecycle == model.LifecycleInService
+	if err := d.Launch(ctx); err != nil {
+		return err
+	}
+	if err := d.until(ctx, "in service through their launch hooks, and release 1 is stable", func(s agent.Status) bool {
+		return s.InService.Number == 1 && s.Group.Lifecycle == model.LifecycleInService && s.Stable.Number == 1
 	}); err != nil {
 		return err
 	}
@@ -102,10 +116,17 @@ func (d *demo) boots(ctx context.Context) error {
 	return nil
 }
 
-// takesARelease: the whole fleet hands over to a new release under load.
+// takesARelease: the whole fleet hands over to a new release under load, and so does an instance that launches meanwhile.
 func (d *demo) takesARelease(ctx context.Context) error {
-	d.say("2. a new release takes over, under load")
-	if err := d.release(ctx, "2.0.0"); err != nil {
+	d.say("2. a new release goes over the fleet, under load, and one more instance launches in the middle")
+	if err := d.commit(ctx, "2.0.0"); err != nil {
+		return err
+	}
+	late := make(chan error, 1)
+	if err := d.deploy(ctx, 0, func() { late <- d.launchesLate(ctx) }); err != nil {
+		return err
+	}
+	if err := <-late; err != nil {
 		return err
 	}
 	if err := d.until(ctx, "serving release 2, the old one drained and gone", func(s agent.Status) bool {
@@ -118,23 +139,70 @@ func (d *demo) takesARelease(ctx context.Context) error {
 	return nil
 }
 
-// revertsABadOne: a release that fails its checks never gets a request.
-func (d *demo) revertsABadOne(ctx context.Context) error {
-	d.say("3. a release that fails its checks is reverted")
-	if err := d.release(ctx, ""); err != nil {
+// launchesLate launches one more instance once a rollout has its canary, and sees what it serves first.
+func (d *demo) launchesLate(ctx context.Context) error {
+	before := map[string]bool{}
+	for _, i := range d.Instances() {
+		before[i.ID] = true
+	}
+	if err := d.untilOne(ctx, func(i *trial.Instance, s agent.Status) bool { return s.InService.Number == d.releases }); err != nil {
+		return fmt.Errorf("wait for the canary: %w", err)
+	}
+	d.wanted++
+	if err := d.Resize(ctx, d.wanted); err != nil {
 		return err
 	}
-	if err := d.until(ctx, "back on release 2, which never stopped serving", func(s agent.Status) bool {
-		return s.State == "reverted" && s.InService.Number == 2 && len(s.Doing) == 0
+	first := int64(0)
+	err := d.untilOne(ctx, func(i *trial.Instance, s agent.Status) bool {
+		if !before[i.ID] && first == 0 {
+			first = s.InService.Number
+		}
+		return first != 0
+	})
+	if err == nil && first != d.releases-1 {
+		err = fmt.Errorf("an instance that launched in mid-rollout came into service on release %d, and stable is %d", first, d.releases-1)
+	}
+	if err == nil {
+		fmt.Printf("   launched in mid-rollout: it serves release %d, which is stable, first\n", first)
+	}
+	return err
+}
+
+// stopsABadOneAtItsCanary: a release that fails its checks never gets a request, and only one instance ever tries it.
+func (d *demo) stopsABadOneAtItsCanary(ctx context.Context) error {
+	d.say("3. a release that fails its checks ends at its canary")
+	if err := d.commit(ctx, ""); err != nil {
+		return err
+	}
+	if err := d.deploy(ctx, 3, nil); err != nil {
+		return err
+	}
+	if err := d.until(ctx, "on release 2, which never stopped serving", func(s agent.Status) bool {
+		return s.InService.Number == 2 && len(s.Doing) == 0
 	}); err != nil {
 		return err
 	}
-	for _, i := range d.Instances()[:1] {
-		if s, ok := i.Status(ctx); ok && len(s.Failed) > 0 {
-			fmt.Printf("   %s says why: %s\n", i.ID, strings.ReplaceAll(s.Failed[0].Reason, "\n", "\n     "))
-		}
+	d.load.report()
+	return nil
+}
+
+// rollsBackWhatTurnsBad: a release is well at first. When its health turns bad, the fleet goes back by itself.
+func (d *demo) rollsBackWhatTurnsBad(ctx context.Context) error {
+	d.say("4. a release whose health turns bad, while it still answers, is rolled back over the fleet")
+	if err := d.app.unwell(unwellAfter); err != nil {
+		return err
 	}
-	d.timelines(ctx, 3)
+	if err := d.commit(ctx, "4.0.0"); err != nil {
+		return err
+	}
+	if err := d.deploy(ctx, 3, nil); err != nil {
+		return err
+	}
+	if err := d.until(ctx, "back on release 2", func(s agent.Status) bool {
+		return s.InService.Number == 2 && len(s.Doing) == 0
+	}); err != nil {
+		return err
+	}
 	d.load.report()
 	return nil
 }
@@ -142,7 +210,7 @@ func (d *demo) revertsABadOne(ctx context.Context) error {
 // replacesAnInstance: one dies without notice, and Auto Scaling launches another.
 func (d *demo) replacesAnInstance(ctx context.Context) error {
 	victim := d.Instances()[0]
-	d.say("4. %s dies without notice and is replaced", victim.ID)
+	d.say("5. %s dies without notice and is replaced", victim.ID)
 	machine, ok := d.Machines.Machine(victim.ID)
 	if !ok {
 		return fmt.Errorf("instance %s does not run any more", victim.ID)
@@ -152,7 +220,7 @@ func (d *demo) replacesAnInstance(ctx context.Context) error {
 		return err
 	}
 	if err := d.until(ctx, "in service again, the new one on the stable release", func(s agent.Status) bool {
-		return s.Identity.InstanceID != victim.ID && s.InService.Number == 2 && s.State == "reverted" && len(s.Doing) == 0
+		return s.Identity.InstanceID != victim.ID && s.InService.Number == 2 && s.Group.Lifecycle == model.LifecycleInService && len(s.Doing) == 0
 	}); err != nil {
 		return err
 	}
@@ -165,17 +233,70 @@ func (d *demo) replacesAnInstance(ctx context.Context) error {
 	return nil
 }
 
-// release commits and tags a version of the app and puts its tag, showing the
-// line that a person would type. An empty version is one that fails its checks.
-func (d *demo) release(ctx context.Context, version string) error {
+// commit commits and tags a version of the app. An empty version is one that fails its checks.
+func (d *demo) commit(ctx context.Context, version string) error {
 	d.releases++
-	tag := fmt.Sprintf("v%d", d.releases)
-	if err := d.app.release(ctx, version, tag); err != nil {
+	return d.app.release(ctx, version, fmt.Sprintf("v%d", d.releases))
+}
+
+// deploy runs bootagent deploy as a person does, shows what it says, and wants it to exit so. Meanwhile is run beside it; nil for nothing.
+func (d *demo) deploy(ctx context.Context, wanted int, meanwhile func()) error {
+	ref := fmt.Sprintf("v%d", d.releases)
+	fmt.Printf("   $ bootagent deploy %s\n", ref)
+	command := exec.CommandContext(ctx, d.bin, "deploy", ref, "-m", "shown by the demo")
+	command.Env = append(os.Environ(), d.Environment()...)
+	command.Env = append(command.Env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
+	out := &lines{prefix: "   | "}
+	command.Stdout, command.Stderr = out, out
+	if meanwhile != nil {
+		go meanwhile()
+	}
+	err := command.Run()
+	var exit *exec.ExitError
+	code := 0
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
 		return err
 	}
-	fmt.Printf("   $ %s\n", d.PutCommand(tag))
-	_, err := d.Put(ctx, tag)
-	return err
+	if code != wanted {
+		return fmt.Errorf("bootagent deploy %s exited with %d, not with %d", ref, code, wanted)
+	}
+	fmt.Printf("   exit code %d\n", code)
+	return nil
+}
+
+// lines prints whole lines, each after a prefix.
+type lines struct {
+	prefix, rest string
+}
+
+func (l *lines) Write(data []byte) (int, error) {
+	l.rest += string(data)
+	for {
+		line, rest, whole := strings.Cut(l.rest, "\n")
+		if !whole {
+			return len(data), nil
+		}
+		l.rest = rest
+		fmt.Println(l.prefix + line)
+	}
+}
+
+// untilOne waits until one instance is as wanted.
+func (d *demo) untilOne(ctx context.Context, wanted func(*trial.Instance, agent.Status) bool) error {
+	for {
+		for _, i := range d.Instances() {
+			if s, ok := i.Status(ctx); ok && wanted(i, s) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // until waits until as many instances as there should be are as wanted.
@@ -189,13 +310,13 @@ func (d *demo) until(ctx context.Context, what string, wanted func(agent.Status)
 				count++
 			}
 		}
-		if count == instances {
+		if count == d.wanted {
 			fmt.Printf("   %d instances %s after %.1fs\n", count, what, time.Since(began).Seconds())
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d instances are %s: %w", count, instances, what, context.Cause(ctx))
+			return fmt.Errorf("%d of %d instances are %s: %w", count, d.wanted, what, context.Cause(ctx))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -100,7 +100,7 @@ func deploy(t *testing.T, name string, build map[string]string) *deployment {
 	if _, err := d.Put(t.Context(), "main"); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Launch(); err != nil {
+	if err := d.Launch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return d

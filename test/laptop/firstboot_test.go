@@ -84,7 +84,7 @@ func (l *lab) endsItsLaunch(attached []string, says ...string) {
 	l.t.Helper()
 	l.put(l.sound("main"))
 	if err := l.Groups.CreateGroup(autoscaling.GroupConfig{
-		Name: trial.GroupName, Max: 1, Desired: 1, TargetGroups: attached,
+		Name: trial.GroupName, Max: max(1, l.Most), Desired: 1, TargetGroups: attached,
 		Hooks: []autoscaling.Hook{{Name: "boot", Transition: autoscaling.Launching, Heartbeat: time.Hour, Default: model.HookAbandon}},
 	}); err != nil {
 		l.t.Fatal(err)

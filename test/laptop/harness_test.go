@@ -106,7 +106,7 @@ func (l *lab) put(value string) int64 {
 // launch launches the fleet.
 func (l *lab) launch() {
 	l.t.Helper()
-	if err := l.Launch(); err != nil {
+	if err := l.Launch(l.t.Context()); err != nil {
 		l.t.Fatal(err)
 	}
 }

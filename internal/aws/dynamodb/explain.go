@@ -113,10 +113,13 @@ func (s *Store) explainCancelled(err error, cancelled *types.TransactionCanceled
 }
 
 // recipe is how a person makes the table.
-func (s *Store) recipe() string {
+func (s *Store) recipe() string { return Recipe(s.session.Config.Region, s.table) }
+
+// Recipe are the lines that make a table for fleets' records, for a person to type.
+func Recipe(region, table string) string {
 	return fmt.Sprintf("aws dynamodb create-table --region %s --table-name %s --billing-mode PAY_PER_REQUEST "+
 		"--attribute-definitions AttributeName=%s,AttributeType=S AttributeName=%s,AttributeType=S "+
 		"--key-schema AttributeName=%[3]s,KeyType=HASH AttributeName=%[4]s,KeyType=RANGE, and then "+
 		"aws dynamodb update-time-to-live --region %[1]s --table-name %[2]s --time-to-live-specification Enabled=true,AttributeName=%[5]s",
-		s.session.Config.Region, s.table, PartitionKey, SortKey, Expiry)
+		region, table, PartitionKey, SortKey, Expiry)
 }
