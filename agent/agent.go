@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type Options struct {
 	Parameters Parameters
 	Balancer   Balancer // nil where there is none: neither Rules.Balanced nor Rules.Attached
 	Group      Group
+	Standby    Standby // nil but for Rules.Attached
 	Lookout    Lookout
 	// Records are the fleet's. Shared says that they are in a table, and not in a file of this instance's own.
 	Records rollout.Store
@@ -200,9 +202,10 @@ func (a *Agent) turn(ctx context.Context, w *world) {
 	now := a.Now()
 	m := w.memory.Seen(w.desired, w.observed, now)
 	a.remember(w, m.Forget(wanted(w.observed, w.desired, m, now), w.desired))
-	a.reconcile(ctx, w, Plan(w.observed, w.desired, w.memory, now))
+	steps := Plan(w.observed, w.desired, w.memory, now)
+	w.fleet.standby = slices.ContainsFunc(steps, func(s Step) bool { _, ok := s.(EnterStandby); return ok })
+	a.reconcile(ctx, w, steps)
 	a.problem(w, "ports", portless(w.observed, w.desired, w.memory))
-	a.problem(w, "release held", held(w.observed, w.desired, w.memory))
 	a.publish(w, now)
 }
 

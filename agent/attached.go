@@ -12,20 +12,7 @@ import (
 
 // In balancer.mode asg Auto Scaling registers the instance at the end of its launch, with the target groups' own port, and
 // takes it out at its end. Nothing is registered or deregistered here: the launch hook is the gate, and an app takes
-// traffic from then on whenever it runs.
-
-// held says that a newer release is wanted than the one that an attached instance keeps; nil where none is.
-func held(o Observed, d Desired, m Memory) error {
-	if !d.Rules.Attached || !m.Serving || !d.Known || m.Leaving != Stays {
-		return nil
-	}
-	wanted := best(d, m)
-	if wanted.IsZero() || wanted.Number == m.InService.Number {
-		return nil
-	}
-	return fmt.Errorf("%s is wanted, and this instance goes on serving %s: in balancer.mode asg this version changes no release in place; replace the instances (aws autoscaling start-instance-refresh --auto-scaling-group-name %s)",
-		wanted, m.InService, o.Membership.Group)
-}
+// traffic from then on whenever it runs, but in standby: standby.go.
 
 // attachedPort is the port of an attached instance's release, if nobody is on it.
 func (p *plan) attachedPort() (int, bool) {

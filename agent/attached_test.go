@@ -31,24 +31,3 @@ func TestModeASGThatDoesNotFitIsSaid(t *testing.T) {
 		}
 	}
 }
-
-func TestThatAReleaseIsHeldIsSaid(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name  string
-		scene []is
-		said  bool
-	}{
-		{"a newer one is wanted", settled(attached(), grouped(), newest(two)), true},
-		{"it failed here", settled(attached(), newest(two), bad(two, noon)), false},
-		{"none is", settled(attached()), false},
-		{"this instance registers itself", settled(newest(two)), false},
-		{"nothing serves yet", []is{attached(), newest(two)}, false},
-	} {
-		o, d, m := scenery(c.scene...)
-		err := held(o, d, m)
-		if (err != nil) != c.said || c.said && !strings.Contains(err.Error(), "start-instance-refresh --auto-scaling-group-name g") {
-			t.Errorf("%s: got %v", c.name, err)
-		}
-	}
-}

@@ -65,6 +65,14 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 			w.observed.Membership.Lifecycle = model.LifecycleTerminatingProceed
 			a.nudge("membership")
 		}}
+	case EnterStandby:
+		ctx, cancel := context.WithTimeout(ctx, write)
+		defer cancel()
+		return result{Outcome{Err: a.Standby.EnterStandby(ctx, on.membership.Group, on.id.InstanceID)}, a.movedTo(model.LifecycleEnteringStandby)}
+	case ExitStandby:
+		ctx, cancel := context.WithTimeout(ctx, write)
+		defer cancel()
+		return result{Outcome{Err: a.Standby.ExitStandby(ctx, on.membership.Group, on.id.InstanceID)}, a.movedTo(model.LifecyclePending)}
 	case Deregister:
 		return result{Outcome{Err: a.deregister(ctx, on, s)}, func(w *world) {
 			w.moved, w.observed.Targets[s.Port] = a.Now(), Target{Draining: a.Rules.Balanced}
@@ -147,4 +155,13 @@ func (a *Agent) deregister(ctx context.Context, on scene, s Deregister) error {
 	ctx, cancel := context.WithTimeout(ctx, write)
 	defer cancel()
 	return a.Balancer.Deregister(ctx, on.id.InstanceID, s.Port)
+}
+
+// movedTo notes what Auto Scaling was just told to do with the instance, until it tells itself how far it has come.
+func (a *Agent) movedTo(state model.Lifecycle) func(*world) {
+	return func(w *world) {
+		w.observed.Membership.Lifecycle, w.observed.TargetsKnown = state, false
+		a.nudge("membership")
+		a.nudge("targets")
+	}
 }

@@ -43,7 +43,7 @@ type Rules struct {
 // goal is the release that this instance should come to serve: the fleet's, unless it failed here. Then it is what
 // serves already, or what served before this boot, if that is what somebody wants.
 func goal(d Desired, m Memory) model.Release {
-	if !d.Known || d.Rules.Attached && m.Serving { // what takes traffic is not switched where it can't be taken out: held
+	if !d.Known {
 		return m.InService
 	}
 	return best(d, m)

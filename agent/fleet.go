@@ -32,6 +32,7 @@ type fleet struct {
 	at       time.Duration // when the records of the last decision began to be read; of an earlier one where they could not be
 	alone    bool          // the last decision was taken without the records, which have been out of reach for long
 
+	standby    bool // the plan asks for standby
 	resolution rollout.Resolution
 	resolving  rollout.ID // whose ref is being resolved; zero for none
 	task       rollout.TaskRun
@@ -64,7 +65,8 @@ func (a *Agent) stalled(w *world, step Step) bool {
 		return false
 	}
 	f := &w.fleet
-	if f.known && (f.alone || a.mono()-f.at <= fresh) {
+	_, standby := step.(EnterStandby)
+	if f.known && (f.alone || a.mono()-f.at <= fresh) && (!standby || f.decision.Aside) { // which is written down first
 		return false
 	}
 	a.nudge("records")
@@ -96,7 +98,7 @@ func (a *Agent) sense(w *world) {
 // self is what the fleet is told of this instance.
 func (a *Agent) self(w *world, candidate rollout.Release) rollout.Self {
 	f, m, now := &w.fleet, w.memory, a.mono()
-	s := rollout.Self{ID: w.id.InstanceID, Failed: m.LastFailure(), Task: f.task, Leaving: m.Leaving != Stays}
+	s := rollout.Self{ID: w.id.InstanceID, Failed: m.LastFailure(), Task: f.task, Leaving: m.Leaving != Stays, Aside: m.Aside || f.standby}
 	if m.Serving {
 		s.Serving = FleetRelease(m.InService)
 		s.Failing = f.down != nil && now-*f.down >= w.desired.Rules.UnhealthyGrace

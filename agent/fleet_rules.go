@@ -28,6 +28,8 @@ func FleetRelease(r model.Release) rollout.Release {
 func NeedsFresh(step Step, m Memory) bool {
 	serves := m.Serving && step.For().Number == m.InService.Number
 	switch s := step.(type) {
+	case EnterStandby:
+		return true
 	case Start, Register:
 		return !serves
 	case Deregister:

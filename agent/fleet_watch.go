@@ -59,7 +59,7 @@ func (a *Agent) watchRecords(ctx context.Context) (time.Duration, error) {
 	if failed != nil {
 		return min(pause, rollout.Renew/2), nil
 	}
-	if err := a.keepMirror(ctx, d.Mirror); err != nil {
+	if err := errors.Join(a.keepMirror(ctx, d.Mirror), a.restore(ctx, d.Restore)); err != nil {
 		return 0, err
 	}
 	wrote, err := a.apply(ctx, d.Writes)
@@ -114,6 +114,23 @@ func (a *Agent) apply(ctx context.Context, writes []rollout.Write) (wrote bool, 
 		wrote = true
 	}
 	return wrote, nil
+}
+
+// restore brings back from standby what agents that are gone have left there.
+func (a *Agent) restore(ctx context.Context, instances []string) error {
+	if len(instances) == 0 || a.Standby == nil {
+		return nil
+	}
+	var group string
+	if err := a.tell(ctx, func(w *world) { group = w.observed.Membership.Group }); err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range instances {
+		a.Log.Warn("an instance was left in standby by an agent that is gone: it is brought back", zap.String("left", id))
+		errs = append(errs, a.Standby.ExitStandby(ctx, group, id))
+	}
+	return errors.Join(errs...)
 }
 
 // keepMirror sets the label stable where a decision asks for it.

@@ -50,6 +50,8 @@ type Memory struct {
 	// Leaving is why the instance lets go of what it has, since LeavingSince; Stays while it does not.
 	Leaving      Leaving   `json:"leaving,omitempty"`
 	LeavingSince time.Time `json:"leaving_since,omitzero"`
+	// Aside says that this agent has put the instance in standby, or was about to. It outlives a boot.
+	Aside bool `json:"aside,omitempty"`
 	// Departed says that the hook of the instance's end was completed.
 	Departed bool `json:"departed,omitempty"`
 	// Replaced says that the group was asked to replace this instance.
@@ -150,6 +152,8 @@ func (m Memory) Before(step Step) Memory {
 		if use, ok := m.Ports[s.Port]; !ok || !use.Deregistered.IsZero() {
 			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release})
 		}
+	case EnterStandby:
+		m.Aside = true
 	case Stop: // a process that is ending must not come back into service if it is wanted again meanwhile
 		if use := m.Ports[s.Port]; s.Port != 0 && use.Condemned == "" {
 			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release, Deregistered: use.Deregistered, Drained: true, Condemned: "it was told to stop"})
@@ -178,7 +182,7 @@ func (m Memory) After(step Step, outcome Outcome, now time.Time) Memory {
 			m.Previous, m.InService = m.InService, s.Release
 			m.Crashes = nil
 		}
-		m.Port, m.Serving = s.Port, true
+		m.Port, m.Serving, m.Aside = s.Port, true, false
 	case Deregister:
 		use := m.Ports[s.Port]
 		use.Release, use.Deregistered = s.Release, now

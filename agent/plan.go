@@ -210,6 +210,10 @@ func (p *plan) serves(rel model.Release, u unit.Status) bool {
 			return false
 		}
 	}
+	if p.Rules.Attached && p.Memory.Aside {
+		p.comesBack(rel, u)
+		return false
+	}
 	back := !p.Rules.Balanced && !p.Ports[u.Port].Deregistered.IsZero() // it was on its way out, and no target says so
 	if !p.serving(rel, u) || back {
 		p.do(Promote{Release: rel, Port: u.Port})

@@ -49,6 +49,8 @@ func (p *plan) retireUnit(u unit.Status) {
 		p.stop(u)
 	case p.Rules.Balanced && !p.TargetsKnown && u.State == unit.Running:
 		// Whether it has traffic, and how long its requests may last, is not known yet.
+	case !p.outOfTheWay(u, use):
+		// Auto Scaling has the instance in service.
 	case p.Rules.Attached && use.Condemned != "":
 		p.stop(u) // only the balancer's own checks keep requests away
 	case used && p.Leaving == Terminating && u.State == unit.Running && p.registeredByGroup(u.Port):

@@ -128,6 +128,7 @@ func grouped() is {
 		o.Membership = model.Membership{Group: "g", Lifecycle: model.LifecycleInService}
 	}
 }
+func aside() is { return func(_ *Observed, _ *Desired, m *Memory) { m.Aside = true } }
 func failing(since time.Duration) is {
 	return func(o *Observed, _ *Desired, _ *Memory) { o.FailingSince = noon.Add(-since) }
 }
@@ -245,7 +246,24 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"attached: and nobody is on it", []is{attached(), newest(one), prepared(one), listening(8080)}, nil},
 		{"attached: what passed is promoted, and not registered", []is{attached(), newest(one), prepared(one), runs(one, 8080), passed(one, 8080), hook(300)}, []Step{Promote{one, 8080}}},
 		{"attached: then the hook is completed", settled(attached(), target(8080, Target{}), hook(300)), []Step{CompleteHook{model.HookContinue}}},
-		{"attached: a newer release changes nothing", settled(attached(), newest(two), prepared(two)), nil},
+		{"attached: a newer release is prepared while the old one serves", settled(attached(), grouped(), newest(two)), []Step{Prepare{two}}},
+		{"attached: then the instance enters standby", settled(attached(), grouped(), newest(two), prepared(two)), []Step{EnterStandby{one}}},
+		{"attached: and waits until it is there", settled(attached(), newest(two), prepared(two), lifecycle(model.LifecycleEnteringStandby), aside()), nil},
+		{"attached: and until its target is gone", settled(attached(), newest(two), prepared(two), lifecycle(model.LifecycleStandby), aside()), nil},
+		{"attached: then it lets go of the old release", settled(attached(), newest(two), prepared(two), lifecycle(model.LifecycleStandby), aside(), target(8080, Target{})),
+			[]Step{Deregister{one, 8080, "release 2 (000000000000) takes its place"}}},
+		{"attached: drains", settled(attached(), newest(two), prepared(two), lifecycle(model.LifecycleStandby), aside(), target(8080, Target{}), used(one, 8080, PortUse{Deregistered: noon})), []Step{Drain{one, 8080}}},
+		{"attached: starts the new one", []is{attached(), newest(two), inService(one, 0), prepared(two), lifecycle(model.LifecycleStandby), aside()}, []Step{Start{two, web, 8080}}},
+		{"attached: checks it", []is{attached(), newest(two), inService(one, 0), prepared(two), lifecycle(model.LifecycleStandby), aside(), runs(two, 8080)}, []Step{Check{two, w2, 8180, 8080}}},
+		{"attached: and leaves standby with it", []is{attached(), newest(two), inService(one, 0), prepared(two), lifecycle(model.LifecycleStandby), aside(), runs(two, 8080), passed(two, 8080)}, []Step{ExitStandby{two}}},
+		{"attached: or with the old one, where the new one failed", []is{attached(), newest(two), inService(one, 0), prepared(two), bad(two, noon), lifecycle(model.LifecycleStandby), aside(), runs(one, 8080), passed(one, 8080)}, []Step{ExitStandby{one}}},
+		{"attached: also where nobody wants the new one any more", settled(attached(), prepared(two), lifecycle(model.LifecycleStandby), aside(), target(8080, Target{})), []Step{ExitStandby{one}}},
+		{"attached: on its way back it waits", []is{attached(), newest(two), inService(one, 0), prepared(two), lifecycle(model.LifecyclePending), aside(), runs(two, 8080), passed(two, 8080)}, nil},
+		{"attached: then for the balancer", []is{attached(), newest(two), inService(one, 0), prepared(two), grouped(), aside(), runs(two, 8080), passed(two, 8080), target(8080, initialTarget)}, []Step{AwaitBalancer{two, 8080}}},
+		{"attached: then the release is in service", []is{attached(), newest(two), inService(one, 0), prepared(two), grouped(), aside(), runs(two, 8080), passed(two, 8080), target(8080, initialTarget.healthy())}, []Step{Promote{two, 8080}}},
+		{"attached: one that the balancer finds unhealthy goes to standby again", []is{attached(), newest(two), inService(one, 0), prepared(two), bad(two, noon), grouped(), aside(), runs(two, 8080), passed(two, 8080), target(8080, initialTarget)}, []Step{EnterStandby{two}}},
+		{"attached: a reboot in standby ends in service", []is{attached(), newest(one), served(one), prepared(one), lifecycle(model.LifecycleStandby), aside(), runs(one, 8080), passed(one, 8080)}, []Step{ExitStandby{one}}},
+		{"attached: standby that a person asked for is left alone", settled(attached(), lifecycle(model.LifecycleStandby), target(8080, Target{})), nil},
 		{"attached: a target that it did not register is left alone", settled(attached(), target(8080, initialTarget), target(9090, initialTarget)), nil},
 		{"attached: what failed for long is condemned", settled(attached(), failing(time.Minute)), []Step{Deregister{one, 8080, Unhealthy}}},
 		{"attached: and stopped at once", settled(attached(), failing(time.Minute), used(one, 8080, PortUse{Deregistered: noon, Condemned: Unhealthy})), []Step{Stop{one, w1, 8080}}},

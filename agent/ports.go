@@ -46,6 +46,12 @@ type Group interface {
 	SetUnhealthy(ctx context.Context, instanceID string) error
 }
 
+// Standby takes an instance out of service for a while, where Auto Scaling registers it. Both are idempotent.
+type Standby interface {
+	EnterStandby(ctx context.Context, group, instanceID string) error
+	ExitStandby(ctx context.Context, group, instanceID string) error
+}
+
 // Lookout is the whole fleet as Auto Scaling and the balancer see it: what the leader of a rollout looks at.
 type Lookout interface {
 	// Describe gives the group with all its instances.

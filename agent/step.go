@@ -69,6 +69,10 @@ type (
 		Unit    string
 		Port    int
 	}
+	// EnterStandby has Auto Scaling take the instance out of service, and out of the group's desired capacity: the release makes way.
+	EnterStandby struct{ Release model.Release }
+	// ExitStandby has it come back, with the release.
+	ExitStandby struct{ Release model.Release }
 	// Replace tells the Auto Scaling group that this instance is beyond help.
 	Replace struct{ Release model.Release }
 )
@@ -85,6 +89,8 @@ func (CompleteTermination) Phase() string { return "hook" }
 func (Deregister) Phase() string          { return "deregister" }
 func (Drain) Phase() string               { return "drain" }
 func (Stop) Phase() string                { return "stop" }
+func (EnterStandby) Phase() string        { return "standby" }
+func (ExitStandby) Phase() string         { return "standby" }
 func (Replace) Phase() string             { return "replace" }
 
 // For gives each step's release.
@@ -99,6 +105,8 @@ func (s CompleteTermination) For() model.Release { return model.Release{} }
 func (s Deregister) For() model.Release          { return s.Release }
 func (s Drain) For() model.Release               { return s.Release }
 func (s Stop) For() model.Release                { return s.Release }
+func (s EnterStandby) For() model.Release        { return s.Release }
+func (s ExitStandby) For() model.Release         { return s.Release }
 func (s Replace) For() model.Release             { return s.Release }
 
 // String is the step in words; it is also the key under which its retries are remembered.
@@ -117,6 +125,8 @@ func (s CompleteTermination) String() string { return "complete the termination 
 func (s Deregister) String() string          { return fmt.Sprintf("deregister port %d", s.Port) }
 func (s Drain) String() string               { return fmt.Sprintf("drain port %d", s.Port) }
 func (s Stop) String() string                { return fmt.Sprintf("stop %s", s.Unit) }
+func (s EnterStandby) String() string        { return "enter standby" }
+func (s ExitStandby) String() string         { return "leave standby" }
 func (s Replace) String() string             { return "ask the Auto Scaling group for a replacement" }
 
 // portOf is the port that a step is about; 0 for none.

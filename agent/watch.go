@@ -75,7 +75,7 @@ func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Durat
 	}
 	if err := a.tell(ctx, func(w *world) {
 		v.ports, v.groups, v.pause = a.ports(w), w.groups, a.share(w.observed.Membership, pollTargets)
-		if a.Rules.Attached && w.memory.Leaving != Stays {
+		if a.Rules.Attached && (w.memory.Leaving != Stays || w.memory.Aside) {
 			v.pause = a.share(w.observed.Membership, pollLifecycle) // Auto Scaling is about to take it out
 		}
 	}); err != nil {

@@ -74,7 +74,7 @@ func inTransition(o Observed) bool {
 	case model.LifecyclePendingWait, model.LifecycleTerminatingWait: // it waits for us
 		return false
 	default:
-		return strings.HasPrefix(string(state), "Pending") || o.terminating() && state != model.LifecycleNone
+		return strings.HasPrefix(string(state), "Pending") || state == model.LifecycleEnteringStandby || o.terminating() && state != model.LifecycleNone
 	}
 }
 

@@ -33,6 +33,8 @@ type node struct {
 	since     time.Duration
 	inService bool
 	sick      bool
+	aside     bool // it has its instance in standby, or wants to
+	standby   bool // it is in standby
 	dead      bool // its agent does nothing
 	gone      bool // it has left the group
 	failed    rollout.LocalFailure
@@ -146,7 +148,7 @@ func (f *fleet) view(n *node) rollout.View {
 			v.Records[key] = record
 		}
 	}
-	v.Self = rollout.Self{ID: n.id, Serving: n.serving, Failed: n.failed, Task: n.run, Failing: n.sick && !n.serving.IsZero()}
+	v.Self = rollout.Self{ID: n.id, Serving: n.serving, Failed: n.failed, Task: n.run, Failing: n.sick && !n.serving.IsZero(), Aside: n.aside}
 	if !n.serving.IsZero() && !n.sick {
 		v.Self.Passing = f.now - n.since + 1
 	}
@@ -171,6 +173,11 @@ func (f *fleet) step(n *node) {
 	f.write(n.id, d.Writes)
 	if d.Watch {
 		n.group = f.group(n)
+	}
+	for _, other := range f.agents {
+		if slices.Contains(d.Restore, other.id) {
+			other.standby = false
+		}
 	}
 	if d.Resolve && n.resolves != "" {
 		n.resolved = rollout.Resolution{Release: rollout.ID{Number: f.published.Number}, Revision: n.resolves}
@@ -229,7 +236,7 @@ func (f *fleet) group(n *node) rollout.Group {
 	g := rollout.Group{Known: true, At: f.now + n.offset}
 	for _, other := range f.agents {
 		if !other.gone {
-			g.Members = append(g.Members, rollout.Member{ID: other.id, InService: other.inService, Healthy: other.inService && !other.sick && !other.serving.IsZero()})
+			g.Members = append(g.Members, rollout.Member{ID: other.id, InService: other.inService && !other.standby, Standby: other.standby, Healthy: other.inService && !other.standby && !other.sick && !other.serving.IsZero()})
 			g.Desired++
 		}
 	}

@@ -18,6 +18,9 @@ func (s *step) returns(p Part) bool {
 
 // outstanding says whether anybody is still to be brought to stable after the rollout's end.
 func (s *step) outstanding() bool {
+	if s.anyAside() {
+		return true
+	}
 	if s.Rollout.State.Stays || s.Stable.Release.IsZero() {
 		return false
 	}

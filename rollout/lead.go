@@ -19,7 +19,7 @@ func (s *step) lead() {
 		s.commit("give the lead back", leading{release: true})
 		return
 	}
-	if s.taskLost() || s.housekeep() {
+	if s.taskLost() || s.housekeep() || s.restore() {
 		return
 	}
 	if r.State.Live() {
@@ -68,6 +68,9 @@ func (s *step) leads() bool {
 	case s.Self.Leaving, state.Status == Paused:
 		return false
 	case state.Live():
+		return true
+	}
+	if len(s.forsaken()) > 0 {
 		return true
 	}
 	p, _ := s.part()
@@ -213,8 +216,8 @@ func (s *step) housekeep() bool {
 	lost := map[string]Part{}
 	for _, id := range slices.Sorted(maps.Keys(s.Rollout.Parts)) {
 		p := s.Rollout.Parts[id]
-		if _, here := s.member(id); !here && (p.away() || p.State == Returned) && len(lost) < maxBatch {
-			p.State = Lost
+		if _, here := s.member(id); !here && (p.away() || p.State == Returned || p.Aside) && len(lost) < maxBatch {
+			p.State, p.Aside = Lost, false
 			lost[id] = p
 		}
 	}

@@ -26,6 +26,7 @@ func Look(group model.ScalingGroup, targets []model.TargetHealth, groups int, at
 			continue
 		}
 		m := Member{ID: i.ID, InService: i.Lifecycle == model.LifecycleInService, Healthy: len(healthy[i.ID]) >= groups}
+		m.Standby = i.Lifecycle == model.LifecycleStandby || i.Lifecycle == model.LifecycleEnteringStandby
 		if groups == 0 {
 			m.Healthy = m.InService && i.Healthy
 		}

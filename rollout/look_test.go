@@ -23,7 +23,7 @@ func TestAnInstanceIsHealthyWhereEveryTargetGroupSendsItRequests(t *testing.T) {
 		at("i-boots", "a", 8080, model.TargetInitial),
 	}
 	g := Look(group, targets, 2, 7)
-	want := []Member{{"i-both", true, true}, {"i-one", true, false}, {"i-boots", false, false}}
+	want := []Member{{ID: "i-both", InService: true, Healthy: true}, {ID: "i-one", InService: true}, {ID: "i-boots"}}
 	if !g.Known || g.At != 7 || g.Desired != 4 || len(g.Members) != len(want) {
 		t.Fatalf("got %+v", g)
 	}

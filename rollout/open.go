@@ -279,8 +279,11 @@ func (s *step) opening(release Release, policy Policy) []Change {
 func (s *step) takenOver(to ID) map[string]string {
 	out := map[string]string{}
 	for id, p := range s.Rollout.Parts {
-		if p.Open() {
-			out[partPrefix+id] = text(Part{ID: to, State: Granted, Astray: true})
+		switch {
+		case p.Open():
+			out[partPrefix+id] = text(Part{ID: to, State: Granted, Astray: true, Aside: p.Aside})
+		case p.Aside:
+			out[partPrefix+id] = text(Part{ID: to, State: Stray, Astray: true, Aside: true})
 		}
 	}
 	return out

@@ -49,6 +49,8 @@ type Part struct {
 	Counter int `json:"c,omitempty"`
 	// Attempt counts the slots that the instance was given after a failure.
 	Attempt int `json:"a,omitempty"`
+	// Aside says that its agent has put the instance in standby, or is about to: it is to be brought back whatever happens.
+	Aside bool `json:"y,omitempty"`
 	// Astray says that the instance served neither the candidate nor stable before its slot.
 	Astray bool `json:"x,omitempty"`
 }

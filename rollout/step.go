@@ -28,6 +28,7 @@ func Step(v View, m Memory, now time.Duration) (Decision, Memory) {
 	}
 	if s.open(); s.Rollout != nil && !s.opens {
 		s.takePart()
+		s.aside()
 		s.lead()
 		if state := s.Rollout.State; state.Status == Paused {
 			s.tell("%s is paused: %s", s.Rollout.Release.ID, orText(state.Cause, "an operator asked for it"))
@@ -113,6 +114,9 @@ func (s *step) mirror() {
 // idle says whether nothing but a new version of the parameter can give this agent something to do.
 func (s *step) idle() bool {
 	if len(s.Writes) > 0 || len(s.Read) > 0 || s.Resolve || s.Watch || s.Rollout == nil || s.Rollout.State.Live() || !s.settled {
+		return false
+	}
+	if s.anyAside() {
 		return false
 	}
 	if s.Rollout.State.Stays {

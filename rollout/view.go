@@ -59,6 +59,8 @@ type Member struct {
 	InService bool
 	// Healthy says that the balancer sends it requests, in all target groups; where there is no balancer, that its part or its group says so.
 	Healthy bool
+	// Standby says that it is, or is entering, standby.
+	Standby bool
 }
 
 // Self is this instance.
@@ -77,6 +79,8 @@ type Self struct {
 	Candidate Candidate
 	// Task is the release task that this process of the agent was told to run.
 	Task TaskRun
+	// Aside says that this agent has its instance in standby, or is about to put it there.
+	Aside bool
 	// Leaving says that the instance is being drained, terminated or shut down.
 	Leaving bool
 }
@@ -140,6 +144,10 @@ type Decision struct {
 	// Writes are to be applied one after the other, each by itself; after any of them failed the rest is dropped. Whatever came of them, the records are read
 	// again before the next step.
 	Writes []Write
+	// Aside says that the record tells that this instance is aside: from then on it may enter standby.
+	Aside bool
+	// Restore are instances that are to be brought back from standby: their agents are gone.
+	Restore []string
 	// Mirror is the release whose version is to carry the label stable; zero while it does.
 	Mirror ID
 	// Idle says that nothing but the parameter has to be looked at until it changes.

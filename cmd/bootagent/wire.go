@@ -113,6 +113,9 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		balancer := elbv2.New(self.session, conf.Balancer.TargetGroups)
 		options.Balancer, options.TargetGroups = balancer, len(conf.Balancer.TargetGroups)
 		options.Lookout = lookout{group, balancer}
+		if options.Rules.Attached {
+			options.Standby = group
+		}
 	} else {
 		options.Lookout = lookout{Group: group}
 	}

@@ -2,8 +2,10 @@ package laptop_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -190,4 +192,79 @@ func texts(problems map[string]string) (out []string) {
 		out = append(out, subject+": "+text)
 	}
 	return out
+}
+
+// bootagent is one of its commands, as an operator runs it.
+func (l *lab) bootagent(args ...string) *exec.Cmd {
+	c := exec.CommandContext(l.t.Context(), programs.bootagent, args...)
+	c.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+	}, l.Environment()...)
+	c.Dir = os.TempDir()
+	return c
+}
+
+// runs runs a command to its end, and gives what it printed and its exit code.
+func (l *lab) runs(args ...string) (said string, code int) {
+	l.t.Helper()
+	out, err := l.bootagent(args...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		l.t.Fatalf("bootagent %v: %v", args, err)
+	}
+	if exit != nil {
+		code = exit.ExitCode()
+	}
+	return string(out), code
+}
+
+func TestARolloutOutlivesTheCommandThatAskedForIt(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(o *trial.Options) { o.Instances = 3 })
+	l.put(l.commit("main"))
+	l.launch()
+	l.wait("in service", serving(1))
+	l.until("stable", func() error { return l.labelled(1) })
+
+	traffic := l.startLoad()
+	l.commit("main")
+	deploy := l.bootagent("deploy", "main", "-m", "killed in the middle")
+	if err := deploy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.until("a canary", func() error {
+		for _, i := range l.Instances() {
+			if s, ok := i.Status(t.Context()); ok && s.InService.Number == 2 {
+				return nil
+			}
+		}
+		return fmt.Errorf("nobody serves release 2")
+	})
+	if err := deploy.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = deploy.Wait() // killed
+	l.wait("on release 2, each of them", serving(2))
+	l.until("stable", func() error { return l.labelled(2) })
+
+	// Another asks for a bad one, and is told what became of it; the revision is known from then on.
+	l.commit("main", "-dies=300ms", "-status=503", "-say=no database")
+	if said, code := l.runs("deploy", "main"); code != 3 || !strings.Contains(said, "rolled back") || !strings.Contains(said, "no database") {
+		t.Errorf("a bad release: exit code %d, and it said\n%s", code, said)
+	}
+	if said, code := l.runs("deploy", "main"); code != 1 || !strings.Contains(said, "failed before") {
+		t.Errorf("the same again: exit code %d, and it said\n%s", code, said)
+	}
+	if said, code := l.runs("history", "--json"); code != 0 || !strings.Contains(said, "killed in the middle") || !strings.Contains(said, `"rolled_back"`) {
+		t.Errorf("the history: exit code %d, and it said\n%s", code, said)
+	}
+	// And back to the release before.
+	if said, code := l.runs("rollback"); code != 0 {
+		t.Errorf("a rollback: exit code %d, and it said\n%s", code, said)
+	}
+	l.until("on the first revision again", func() error { return l.labelled(4) })
+	if said, code := l.runs("status", "--fleet"); code != 0 || !strings.Contains(said, "release 4") {
+		t.Errorf("the status: exit code %d, and it said\n%s", code, said)
+	}
+	traffic.stop()
 }

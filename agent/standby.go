@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/unit"
+)
+
+// Where Auto Scaling registers the instance (balancer.mode asg) a release in service makes way in standby: the instance enters
+// it, is drained by the group, its old processes are stopped, the new ones started and checked, and it comes back. That it is in standby
+// for that is written down before, here and in the fleet's records, so that it is left again whatever happens.
+
+// outOfTheWay says whether a unit that has a port may be taken away as far as Auto Scaling goes; where it may not yet, it asks for standby.
+func (p *plan) outOfTheWay(u unit.Status, use PortUse) bool {
+	if !p.Rules.Attached || p.Leaving != Stays || u.State != unit.Running || use.Condemned != "" {
+		return true
+	}
+	if !p.TargetsKnown {
+		return false
+	}
+	switch p.Membership.Lifecycle {
+	case model.LifecycleInService:
+		p.do(EnterStandby{Release: u.Release})
+		return false
+	case model.LifecycleStandby:
+		return !p.Targets[u.Port].Registered
+	case model.LifecyclePending, model.LifecyclePendingWait: // it launches: nothing is registered before the hook is completed
+		return !p.Memory.Aside
+	}
+	return false // it is on its way from one to the other
+}
+
+// comesBack takes a release that has passed its checks back into service from standby.
+func (p *plan) comesBack(rel model.Release, u unit.Status) {
+	switch {
+	case p.Membership.Lifecycle == model.LifecycleStandby:
+		p.do(ExitStandby{Release: rel})
+	case p.Membership.Lifecycle != model.LifecycleInService || !p.TargetsKnown:
+	case !p.Targets[u.Port].Healthy:
+		p.do(AwaitBalancer{Release: rel, Port: u.Port})
+	default:
+		p.do(Promote{Release: rel, Port: u.Port})
+	}
+}
