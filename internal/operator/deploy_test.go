@@ -30,7 +30,7 @@ func TestADeployGoesOverTheFleetAndIsWatchedToItsEnd(t *testing.T) {
 	if f.stable() != got.Release || !f.allServe(2) || f.label != 2 {
 		t.Errorf("stable is %s, the label is on %d", f.stable(), f.label)
 	}
-	f.says("release 2 (000000000000), ref v2, is put", "running (canary): 0 of 4 done, 1 switching", "baking (canary)", "running (batches)", "baking (final): 4 of 4 done",
+	f.says("release 2 (000000000000), ref v2 is put", "running (canary): 0 of 4 done, 1 switching", "baking (canary)", "running (batches)", "baking (final): 4 of 4 done",
 		"at least", "about", "is stable: the whole fleet has it")
 	intent, err := rollout.ParseIntent(f.versions[1].Value)
 	if err != nil || intent.By != "ann@laptop" || intent.Message != "the new cart" || intent.Repository != "https://git.example.com/shop.git" || intent.Ref != "v2" || intent.Lock == "" {
@@ -398,7 +398,7 @@ func TestADryRunSaysWhatWouldHappenAndWritesNothing(t *testing.T) {
 	}
 	text := p.Text()
 	for _, w := range []string{
-		"release 2 (000000000000), ref v2, would be put. Nothing was written", "9 wanted, 9 in service, 9 of them healthy", "canary: 1 instance", "bake: what serves it stays healthy for 20s",
+		"release 2 (000000000000), ref v2 would be put. Nothing was written", "9 wanted, 9 in service, 9 of them healthy", "canary: 1 instance", "bake: what serves it stays healthy for 20s",
 		"batches: 8 instances, 2 at a time, so 4 times over", "It takes 55s at least, and 5 times", "the fleet goes back to stable", "ssm:PutParameter on /bootagent/shop/prod/release: the commit point",
 	} {
 		if !strings.Contains(text, w) {

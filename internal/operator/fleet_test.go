@@ -265,9 +265,7 @@ func (r repository) Recipe(_ context.Context, revision string) error { return r.
 
 type groups struct{ *fleet }
 
-func (g groups) Membership(_ context.Context, _ string) (model.Membership, error) {
-	return model.Membership{Group: "shop-asg"}, nil
-}
+func (g groups) GroupOf(context.Context, string) (string, error) { return "shop-asg", nil }
 
 func (g groups) Describe(_ context.Context, name string) (model.ScalingGroup, error) {
 	if name != "shop-asg" {

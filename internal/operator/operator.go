@@ -31,7 +31,8 @@ type Repository interface {
 
 // Groups is Auto Scaling.
 type Groups interface {
-	Membership(ctx context.Context, instanceID string) (model.Membership, error)
+	// GroupOf gives the name of an instance's group, "" for none.
+	GroupOf(ctx context.Context, instanceID string) (string, error)
 	Describe(ctx context.Context, group string) (model.ScalingGroup, error)
 }
 
