@@ -108,7 +108,7 @@ func newLaptop(t *testing.T, repo string) *laptop {
 
 func (l *laptop) balance(lb *balancers.Service, port int) string {
 	l.Helper()
-	arn, err := lb.CreateTargetGroup(balancers.GroupSpec{Name: "shop-web", Port: port, Check: balancers.HealthCheck{Path: "/", Interval: 100 * time.Millisecond, Timeout: 50 * time.Millisecond}})
+	arn, err := lb.CreateTargetGroup(balancers.GroupSpec{Name: "shop-web", Port: port, Check: balancers.HealthCheck{Path: "/", Interval: time.Second, Timeout: 900 * time.Millisecond, UnhealthyThreshold: 10}}) // a busy machine is no sick one
 	if err != nil {
 		l.Fatal(err)
 	}
