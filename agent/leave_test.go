@@ -46,18 +46,20 @@ func (b *box) List(context.Context) ([]unit.Status, error) {
 	defer b.mu.Unlock()
 	return b.units, nil
 }
-func (b *box) Tail(context.Context, string, int) ([]string, error)                        { return nil, nil }
-func (b *box) Run(context.Context, unit.Spec, io.Writer) error                            { return nil }
-func (b *box) Yield(context.Context, string, bool) error                                  { return nil }
-func (b *box) Load() (Memory, error)                                                      { return b.memory, nil }
-func (b *box) Listening() (map[int]bool, error)                                           { return nil, nil }
-func (b *box) MemoryAvailable() (int64, error)                                            { return 1 << 40, nil }
-func (b *box) Resolve(context.Context, string) (string, error)                            { return one.Revision, nil }
-func (b *box) Prepared(context.Context) ([]deploy.Prepared, error)                        { return nil, nil }
-func (b *box) RunTask(context.Context, unit.Spec, time.Duration, map[string]string) error { return nil }
-func (b *box) Promote(context.Context, int64) error                                       { return nil }
-func (b *box) TargetLifecycle(context.Context) (model.Lifecycle, error)                   { return "", nil }
-func (b *box) Sockets(context.Context, string) (s unit.Sockets, e error)                  { return s, nil }
+func (b *box) Tail(context.Context, string, int) ([]string, error) { return nil, nil }
+func (b *box) Run(context.Context, unit.Spec, io.Writer) error     { return nil }
+func (b *box) Yield(context.Context, string, bool) error           { return nil }
+func (b *box) Load() (Memory, error)                               { return b.memory, nil }
+func (b *box) Listening() (map[int]bool, error)                    { return nil, nil }
+func (b *box) MemoryAvailable() (int64, error)                     { return 1 << 40, nil }
+func (b *box) RunTask(context.Context, unit.Spec, time.Duration, map[string]string) (bool, error) {
+	return true, nil
+}
+func (b *box) Resolve(context.Context, string) (string, error)           { return one.Revision, nil }
+func (b *box) Prepared(context.Context) ([]deploy.Prepared, error)       { return nil, nil }
+func (b *box) Promote(context.Context, int64) error                      { return nil }
+func (b *box) TargetLifecycle(context.Context) (model.Lifecycle, error)  { return "", nil }
+func (b *box) Sockets(context.Context, string) (s unit.Sockets, e error) { return s, nil }
 func (b *box) Prepare(ctx context.Context, _ model.Release, _ *timeline.Spans) (deploy.Prepared, error) {
 	<-ctx.Done()
 	return deploy.Prepared{}, context.Cause(ctx)

@@ -98,7 +98,7 @@ func (p *plan) advance(rel model.Release) {
 // ready prepares what the fleet wants ready here before this instance has its turn.
 func (p *plan) ready() {
 	rel := p.Ready
-	if rel.IsZero() || rel.Number == p.goal.Number || p.Memory.failed(rel) {
+	if rel.IsZero() || rel.Number == p.goal.Number || p.failed(rel) {
 		return
 	}
 	if prepared, ok := p.Prepared[rel.Number]; !ok || prepared.Release.Revision != rel.Revision {

@@ -75,8 +75,9 @@ type Preparer interface {
 
 // Tasks runs a release's task (deploy.Machine).
 type Tasks interface {
-	// RunTask runs the command for at most so long, and keeps what it prints, without the values of secrets. It returns when nothing of it is left.
-	RunTask(ctx context.Context, spec unit.Spec, timeout time.Duration, secrets map[string]string) error
+	// RunTask runs the command for at most so long, and keeps what it prints, without the values of secrets. It returns when nothing of it
+	// is left, and says whether it may have begun.
+	RunTask(ctx context.Context, spec unit.Spec, timeout time.Duration, secrets map[string]string) (begun bool, err error)
 }
 
 // Clock is the time, so that tests can bring their own.

@@ -23,8 +23,8 @@ func (a *Agent) runTask(ctx context.Context, id model.Identity, prepared deploy.
 	spec := a.spec(id, prepared, 0, secrets)
 	spec.Name, spec.Process, spec.Release = UnitName(a.Rules.App, prepared.Release.Number, "task"), "task", prepared.Release
 	spec.Command = task.Run
-	if err := a.Preparer.RunTask(ctx, spec, task.Timeout, secrets); err != nil {
-		return true, errors.New(a.masked(context.WithoutCancel(ctx), err.Error()))
+	if begun, err = a.Preparer.RunTask(ctx, spec, task.Timeout, secrets); err != nil {
+		return begun, errors.New(a.masked(context.WithoutCancel(ctx), err.Error()))
 	}
-	return true, nil
+	return begun, nil
 }

@@ -70,11 +70,11 @@ func TestTheExampleConfigurationIsGoodWithEveryKeyAndShowsTheDefaults(t *testing
 	if c := parseConfig(t, "the example over SSH", overSSH); c.Source.Auth.Key == "" || c.Source.KnownHosts == "" {
 		t.Errorf("over SSH its source is %+v", c.Source)
 	}
-	if every.Recipe == nil || every.Source.Auth.Parameter == "" || every.Source.Subdirectory == "" || every.Region == "" {
+	if every.Recipe == nil || every.Source.Auth.Parameter == "" || every.Source.Subdirectory == "" || every.Region == "" || every.Table == "" {
 		t.Fatalf("not everything was uncommented: %+v", every)
 	}
 	// What has no default, and shows an example instead.
-	every.Recipe, every.Source, every.Region = least.Recipe, least.Source, least.Region
+	every.Recipe, every.Source, every.Region, every.Table = least.Recipe, least.Source, least.Region, least.Table
 	if diff := cmp.Diff(least, every); diff != "" {
 		t.Errorf("the example says that these are the defaults, and they aren't (-default +example):\n%s", diff)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/bootagent/bootagent/internal/aws/dynamodb"
 )
 
 // noDigest is what stands for a digest: no file has it, so that a user who forgets to replace it installs nothing.
@@ -127,6 +129,28 @@ func cloudConfig(t *testing.T, file, text string) string {
 		t.Fatalf("%s writes %+v", file, c.WriteFiles)
 	}
 	return c.WriteFiles[0].Content
+}
+
+func TestTheInstallPageMakesTheTableThatTheUserDataNames(t *testing.T) {
+	t.Parallel()
+	page := read(t, "../docs/install.md")
+	for file, text := range userData(t) {
+		configuration := bashConfig
+		if strings.HasSuffix(file, ".yaml") {
+			configuration = cloudConfig
+		}
+		table := parseConfig(t, file, configuration(t, file, text)).Table
+		for _, want := range []string{
+			"dynamodb create-table --table-name " + table + " ",
+			"--attribute-definitions AttributeName=" + dynamodb.PartitionKey + ",AttributeType=S AttributeName=" + dynamodb.SortKey + ",AttributeType=S",
+			"--key-schema AttributeName=" + dynamodb.PartitionKey + ",KeyType=HASH AttributeName=" + dynamodb.SortKey + ",KeyType=RANGE",
+			"dynamodb update-time-to-live --table-name " + table + " --time-to-live-specification Enabled=true,AttributeName=" + dynamodb.Expiry,
+		} {
+			if table == "" || !strings.Contains(page, want) {
+				t.Errorf("%s names the table %q, and docs/install.md does not say %q", file, table, want)
+			}
+		}
+	}
 }
 
 func TestTheReadmeAndTheInstallPageShowTheUserDataWordForWord(t *testing.T) {

@@ -60,6 +60,9 @@ func validateRecipe(out io.Writer, dir string) error {
 	if len(r.Build.Run) > 0 {
 		fmt.Fprintf(out, "  build    %q within %s\n", r.Build.Run, r.Build.Timeout)
 	}
+	if t := r.Task; t != nil {
+		fmt.Fprintf(out, "  task     %q once a rollout, within %s\n", t.Run, t.Timeout)
+	}
 	for _, p := range r.Processes {
 		fmt.Fprintf(out, "  %-8s %q\n", p.Name, p.Run)
 	}

@@ -43,6 +43,10 @@ func TestValidateARecipe(t *testing.T) {
 			map[string]string{"Procfile": "web: ./shop\n"},
 			exitDone, []string{"%[1]s/Procfile is good", "./shop", "TCP"},
 		},
+		"a release task": {
+			map[string]string{"Procfile": "web: ./shop\nrelease: bin/migrate\n"},
+			exitDone, []string{"%[1]s/Procfile is good", `task     ["sh" "-c" "bin/migrate"] once a rollout, within 10m0s`},
+		},
 		"two keys that are none": {
 			map[string]string{"bootagent.yaml": "version: 1\nprocesses:\n  web: {run: ./shop, prot: true}\nhelth: {path: /up}\n"},
 			exitUsage, []string{

@@ -76,7 +76,7 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 		return nil
 	}
 	secrets := mask.New(invert(j.Secrets))
-	err := command{what: "build", key: "build.timeout", timeout: j.Build.Timeout, log: j.Log, secrets: secrets}.run(ctx, runner, unit.Spec{
+	_, err := command{what: "build", key: "build.timeout", timeout: j.Build.Timeout, log: j.Log, secrets: secrets}.run(ctx, runner, unit.Spec{
 		Name: j.Name, Command: j.Build.Run, Dir: j.Dir, Environment: j.environment(), User: j.User,
 		Writable: j.Writable, Background: true, Release: j.Release, Process: "build",
 	})
@@ -87,8 +87,9 @@ func Run(ctx context.Context, runner Runner, j Job) error {
 }
 
 // Task runs a release task: spec is the command with all that it needs, log the file that gets its output, and secrets the values
-// that are in its environment, by variable. One that failed or took too long is an *Error; ctx's own end and everything else is an error of the world's.
-func Task(ctx context.Context, runner Runner, spec unit.Spec, timeout time.Duration, log string, secrets map[string]string) error {
+// that are in its environment, by variable. One that failed or took too long is an *Error; ctx's own end and everything else is an error of the
+// world's. Begun is false where nothing of it can have run.
+func Task(ctx context.Context, runner Runner, spec unit.Spec, timeout time.Duration, log string, secrets map[string]string) (begun bool, err error) {
 	return command{what: "release task", key: "release_task.timeout", timeout: timeout, log: log, secrets: mask.New(invert(secrets))}.run(ctx, runner, spec)
 }
 
@@ -100,10 +101,11 @@ type command struct {
 	secrets   *mask.Mask
 }
 
-func (c command) run(ctx context.Context, runner Runner, spec unit.Spec) error {
+// run says whether the command may have begun, and how it ended.
+func (c command) run(ctx context.Context, runner Runner, spec unit.Spec) (begun bool, err error) {
 	log, err := create(c.log)
 	if err != nil {
-		return fmt.Errorf("open the %s's log: %w", c.what, err)
+		return false, fmt.Errorf("open the %s's log: %w", c.what, err)
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, &timeoutError{c.key, c.timeout})
 	defer cancel()
@@ -118,17 +120,17 @@ func (c command) run(ctx context.Context, runner Runner, spec unit.Spec) error {
 	var unfit *unit.CommandError
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return true, context.Cause(ctx)
 	case closed != nil: // a disk that takes no more is not the revision's fault
-		return fmt.Errorf("write the %s's log: %w; its last lines:\n  | %s", c.what, closed, strings.Join(log.last(lastLines), "\n  | "))
+		return true, fmt.Errorf("write the %s's log: %w; its last lines:\n  | %s", c.what, closed, strings.Join(log.last(lastLines), "\n  | "))
 	case err == nil:
-		return nil
+		return true, nil
 	case errors.As(context.Cause(limited), &timeout):
-		return &Error{Err: timeout, Output: log.last(lastLines), Log: c.log}
+		return true, &Error{Err: timeout, Output: log.last(lastLines), Log: c.log}
 	case errors.As(err, &exit), errors.As(err, &unfit):
-		return &Error{Err: err, Output: log.last(lastLines), Log: c.log}
+		return true, &Error{Err: err, Output: log.last(lastLines), Log: c.log}
 	}
-	return fmt.Errorf("run the %s: %w", c.what, err)
+	return true, fmt.Errorf("run the %s: %w", c.what, err)
 }
 
 // lastLines is how many lines of a failed build's output its error shows.

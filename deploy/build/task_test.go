@@ -26,8 +26,8 @@ func TestATaskRunsInItsEnvironmentAndShowsNoSecret(t *testing.T) {
 			Environment: []string{"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + secrets["DATABASE_URL"]},
 		}
 	}
-	if err := build.Task(t.Context(), runner(t), spec(`echo "migrating $DATABASE_URL"; echo done > result`), time.Minute, log, secrets); err != nil {
-		t.Fatal(err)
+	if begun, err := build.Task(t.Context(), runner(t), spec(`echo "migrating $DATABASE_URL"; echo done > result`), time.Minute, log, secrets); err != nil || !begun {
+		t.Fatal(begun, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "result")); err != nil {
 		t.Error(err)
@@ -37,18 +37,27 @@ func TestATaskRunsInItsEnvironmentAndShowsNoSecret(t *testing.T) {
 		t.Errorf("its log says %q (%v)", printed, err)
 	}
 
-	err = build.Task(t.Context(), runner(t), spec(`echo "no table at $DATABASE_URL"; exit 4`), time.Minute, log, secrets)
+	_, err = build.Task(t.Context(), runner(t), spec(`echo "no table at $DATABASE_URL"; exit 4`), time.Minute, log, secrets)
 	var failed *build.Error
 	if !errors.As(err, &failed) || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "no table at [DATABASE_URL]") || !strings.Contains(err.Error(), "code 4") {
 		t.Errorf("got %v", err)
 	}
-	err = build.Task(t.Context(), runner(t), spec("exec sleep 60"), 100*time.Millisecond, log, nil)
+	_, err = build.Task(t.Context(), runner(t), spec("exec sleep 60"), 100*time.Millisecond, log, nil)
 	if !errors.As(err, &failed) || !strings.Contains(err.Error(), "release_task.timeout, 100ms") {
 		t.Errorf("got %v", err)
 	}
 	ended, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the agent ends"))
-	if err := build.Task(ended, runner(t), spec("true"), time.Minute, log, nil); err == nil || errors.As(err, &failed) {
+	if _, err := build.Task(ended, runner(t), spec("true"), time.Minute, log, nil); err == nil || errors.As(err, &failed) {
 		t.Errorf("a task that was cut off has not failed: got %v", err)
+	}
+
+	// One whose log can't be opened has not begun, and may be tried again.
+	if err := os.Remove(filepath.Join(dir, "result")); err != nil {
+		t.Fatal(err)
+	}
+	begun, err := build.Task(t.Context(), runner(t), spec("echo done > result"), time.Minute, filepath.Join(log, "7.log"), nil)
+	if _, ran := os.Stat(filepath.Join(dir, "result")); begun || err == nil || errors.As(err, &failed) || ran == nil {
+		t.Errorf("got %v, %v; it ran: %v", begun, err, ran == nil)
 	}
 }

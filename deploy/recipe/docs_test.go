@@ -28,6 +28,8 @@ func TestTheRecipesInTheDocumentationParse(t *testing.T) {
 	// The defaults that the page tells are the ones that apply.
 	for key, value := range map[string]string{
 		"build.timeout":                 strictyaml.Short(DefaultBuildTimeout),
+		"release_task.timeout":          strictyaml.Short(DefaultTaskTimeout),
+		"release_task.reversible":       "false",
 		"processes.<name>.stop_timeout": strictyaml.Short(DefaultStopTimeout),
 		"health.status":                 fmt.Sprintf("%d-%d", DefaultMinStatus, DefaultMaxStatus),
 		"health.interval":               strictyaml.Short(DefaultInterval),

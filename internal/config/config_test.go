@@ -70,13 +70,41 @@ func TestTheAppGetsNoCredentialsUnlessTheyAreNamed(t *testing.T) {
 	}
 }
 
+func TestThePolicyOfTheConfigurationIsTheFleets(t *testing.T) {
+	t.Parallel()
+	every := rollout.Policy{
+		Canary: 2, Bake: rollout.Duration(5 * time.Minute), Batch: rollout.Amount{N: 3}, MinHealthy: rollout.Percent(80), MaxFailures: 1,
+		MinHealthyTime: rollout.Duration(30 * time.Second), ProgressDeadline: rollout.Duration(20 * time.Minute),
+		OnFailure: rollout.Stop, Promote: rollout.Manual,
+	}
+	for text, want := range map[string]rollout.Policy{
+		"policy: {canary: 2, bake: 5m, batch: 3, min_healthy: 80%, max_failures: 1, min_healthy_time: 30s, progress_deadline: 20m, on_failure: stop, promote: manual}\n": every,
+		"policy: {}\n": rollout.DefaultPolicy(),
+		"policy: {canary: 0, batch: \"3\"}\nswitch: restart\n": func() rollout.Policy {
+			p := rollout.DefaultPolicy()
+			p.Canary, p.Batch, p.Restart = 0, rollout.Amount{N: 3}, true
+			return p
+		}(),
+	} {
+		got, err := config.Parse("config.yaml", []byte(least+text+"fleet: {table: shop.fleet-1}\n"))
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got.Policy); diff != "" || got.Table != "shop.fleet-1" {
+			t.Errorf("%q: the table is %q, and the policy\n%s", text, got.Table, diff)
+		}
+	}
+}
+
 func TestTheExampleParsesAndSaysEveryKey(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load("testdata/example.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Balancer.LastPort != 9003 || c.Source.Auth.User != "x-access-token" || !c.Log.JSON || c.Recipe == nil || c.Limits.Memory != 128<<20 {
+	if c.Balancer.LastPort != 9003 || c.Source.Auth.User != "x-access-token" || !c.Log.JSON || c.Recipe == nil || c.Limits.Memory != 128<<20 ||
+		c.Table != "shop-prod" || c.Policy.Promote != rollout.Manual {
 		t.Errorf("got %+v", c)
 	}
 }
@@ -86,6 +114,20 @@ func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
 	cases := []struct{ name, text, want string }{
 		{"unknown key", least + "drain_mim: 5s\n", `config.yaml:8:1: unknown key "drain_mim"; did you mean "drain_min"?`},
 		{"unknown key inside", strings.Replace(least, "url:", "ulr:", 1), `config.yaml:5:3: unknown key "ulr" in source; did you mean "url"?`},
+		{"a share of more than all", least + "policy:\n  batch: 120%\n", "config.yaml:9:3: policy.batch is 120%: give 1 or more instances, or 1% to 100%"},
+		{"no amount", least + "policy: {batch: a few}\n", `config.yaml:8:17: policy.batch: "a few" is no amount: give a number such as 3, or a share such as 25%`},
+		{"a list for an amount", least + "policy: {min_healthy: [2]}\n", "config.yaml:8:23: policy.min_healthy must be a number of instances such as 3, or a share of them such as 25%, not a list"},
+		{"a batch of none", least + "policy: {batch: 0}\n", "config.yaml:8:9: policy.batch is 0: give 1 or more"},
+		{"an unknown key of the policy", least + "policy:\n  bake: 1m\n  canery: 1\n", `config.yaml:10:3: unknown key "canery" in policy; did you mean "canary"?`},
+		{"a policy that is the app's", least + "policy: {restart: true}\n", `config.yaml:8:10: unknown key "restart" in policy; the keys here are canary, bake, batch`},
+		{"a deadline before an instance could be done", least + "policy:\n  min_healthy_time: 11m\n", "config.yaml:9:3: policy.min_healthy_time (11m0s) must be shorter than progress_deadline (10m0s)"},
+		{"a deadline before anybody notices", least + "policy: {progress_deadline: 30s}\n", "config.yaml:8:9: policy.progress_deadline is 30s: give 1m0s or more"},
+		{"all healthy, and one out", least + "policy: {min_healthy: 100%}\nswitch: restart\n", "config.yaml:8:9: policy.min_healthy is 100% and switch is restart"},
+		{"a bake without an end", least + "policy: {bake: 25h}\n", `config.yaml:8:16: policy.bake must be between 0s and 24h, not "25h"`},
+		{"a way back that there is not", least + "policy: {on_failure: revert}\n", `config.yaml:8:22: policy.on_failure must be rollback or stop or pause, not "revert"`},
+		{"a promotion that there is not", least + "policy: {promote: manuel}\n", `config.yaml:8:19: policy.promote can't be "manuel"; did you mean "manual"?`},
+		{"a fleet without its table", least + "fleet: {}\n", "config.yaml:8:8: fleet.table is missing: it names the DynamoDB table"},
+		{"the ARN of a table", least + "fleet:\n  table: arn:aws:dynamodb:eu-central-1:123456789012:table/bootagent\n", "config.yaml:9:10: fleet.table: must be the name of a DynamoDB table"},
 		{"a key of a later version", least + "cache: {url: s3://b}\n", "not supported by this version"},
 		{"root for the app", least + "app_user: root\n", "can't be root"},
 		{"no user's name", least + "build_user: \"Build User\"\n", "must be the name of a user"},

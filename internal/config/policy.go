@@ -31,23 +31,37 @@ func fleet(v strictyaml.Value) (table string) {
 	return table
 }
 
-// amount reads 3, or a share such as 25%.
+// amount reads a number of instances, 3, or a share of them, 25%.
 func amount(v strictyaml.Value, into *rollout.Amount) {
-	if !v.Given() {
-		return
+	switch v.Kind() {
+	case strictyaml.Absent:
+	case strictyaml.Number:
+		if n := 0; v.Int(&n, 0, most) {
+			*into = rollout.Amount{N: n}
+		}
+	case strictyaml.Text:
+		var text string
+		v.Check(&text, func(s string) error {
+			a, err := rollout.ParseAmount(s)
+			if err == nil {
+				*into = a
+			}
+			return err
+		})
+	default:
+		v.Fail("%s must be a number of instances such as 3, or a share of them such as 25%%, not %s", v.Name(), v.Kind())
 	}
-	if v.Kind() == strictyaml.Number {
-		n := 0
-		v.Int(&n, 0, 1<<30)
-		*into = rollout.Amount{N: n}
-		return
-	}
-	var text string
-	v.Check(&text, func(s string) (err error) {
-		*into, err = rollout.ParseAmount(s)
-		return err
-	})
 }
+
+// duration reads one of at most a day.
+func duration(v strictyaml.Value, into *rollout.Duration) {
+	d := time.Duration(*into)
+	v.Duration(&d, 0, 24*time.Hour)
+	*into = rollout.Duration(d)
+}
+
+// most is more than any fleet has; what is too many for a policy the policy says.
+const most = 1 << 30
 
 // policy is how a release goes over the fleet, where a deploy says nothing else.
 func policy(v strictyaml.Value, restart bool) rollout.Policy {
@@ -57,19 +71,13 @@ func policy(v strictyaml.Value, restart bool) rollout.Policy {
 		return p
 	}
 	m := v.Map()
-	const most = 1 << 30
 	m.Get("canary").Int(&p.Canary, 0, most)
+	duration(m.Get("bake"), &p.Bake)
+	amount(m.Get("batch"), &p.Batch)
+	amount(m.Get("min_healthy"), &p.MinHealthy)
 	m.Get("max_failures").Int(&p.MaxFailures, 0, most)
-	for key, into := range map[string]*rollout.Duration{
-		"bake": &p.Bake, "min_healthy_time": &p.MinHealthyTime, "progress_deadline": &p.ProgressDeadline,
-	} {
-		d := time.Duration(*into)
-		m.Get(key).Duration(&d, 0, 24*time.Hour)
-		*into = rollout.Duration(d)
-	}
-	for key, into := range map[string]*rollout.Amount{"batch": &p.Batch, "min_healthy": &p.MinHealthy} {
-		amount(m.Get(key), into)
-	}
+	duration(m.Get("min_healthy_time"), &p.MinHealthyTime)
+	duration(m.Get("progress_deadline"), &p.ProgressDeadline)
 	failure, promote := string(p.OnFailure), string(p.Promote)
 	m.Get("on_failure").Enum(&failure, []string{string(rollout.RollBack), string(rollout.Stop), string(rollout.Pause)})
 	m.Get("promote").Enum(&promote, []string{string(rollout.Auto), string(rollout.Manual)})

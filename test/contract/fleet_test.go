@@ -18,7 +18,7 @@ import (
 
 func TestBalancersAndGroupsTellTheSameStoriesAsMoto(t *testing.T) {
 	t.Parallel()
-	for _, story := range slices.Concat(balancerStories, groupStories) {
+	for _, story := range slices.Concat(balancerStories, groupStories, standbyStories) {
 		t.Run("region/"+story.name, func(t *testing.T) {
 			t.Parallel()
 			s := newFleetTeller(t, smallRegion(t))

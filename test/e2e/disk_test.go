@@ -28,7 +28,7 @@ func TestAFullDiskIsToldAndCostsNothingButTheRelease(t *testing.T) {
 	f.release()
 	f.launch()
 	i := f.only()
-	f.settled(i, 1)
+	f.stable(i, 1)
 	load := traffic.Start(t, f.url())
 	free, err := i.free(t.Context())
 	if err != nil {
@@ -42,7 +42,7 @@ func TestAFullDiskIsToldAndCostsNothingButTheRelease(t *testing.T) {
 	f.release(map[string]gittest.File{"big": {Body: hex.EncodeToString(big)}})
 	i.complains(1, "fetch", "no space left")
 	i.do("rm", "/var/lib/filler")
-	f.settled(i, 2)
+	f.stable(i, 2)
 	if free, err = i.free(t.Context()); err != nil { // release 2 is kept, to the end
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bootagent/bootagent/internal/aws/dynamodb"
 	"github.com/bootagent/bootagent/internal/gitserver"
 	"github.com/bootagent/bootagent/internal/gittest"
 	"github.com/bootagent/bootagent/internal/model"
@@ -28,11 +29,14 @@ import (
 	"github.com/bootagent/bootagent/test/nspawn"
 )
 
-// A laptop's times, against an Application Load Balancer's. The cases' configurations have the drain_min that goes with them, 4s.
+// A laptop's times, against an Application Load Balancer's. The cases' configurations have the drain_min that goes with them, 4s, and all of them
+// a policy whose bakes are short.
 const (
 	scale = 0.05             // of the time in which the balancer learns of changes
 	delay = 10 * time.Second // the target group's deregistration delay: 300 s on AWS
 	hook  = 2 * time.Minute  // the lifecycle hooks' heartbeat time-out: an hour on AWS
+
+	policy = "{bake: 2s, min_healthy_time: 1s}"
 
 	// patience is how long anything is waited for; a test that works never comes near it.
 	patience = 3 * time.Minute
@@ -41,6 +45,7 @@ const (
 	groupName   = "shop-asg"
 	targetGroup = "shop-web"
 	parameter   = "/bootagent/shop/prod/release"
+	table       = "bootagent"
 )
 
 // options of a fleet.
@@ -94,6 +99,9 @@ func newFleet(t testing.TB, name string, edits ...func(*options)) *fleet {
 		}
 	}
 	if f.region, err = region.New(t.Context(), region.Options{Listener: f.listen()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.region.DynamoDB.MakeTable(table, dynamodb.PartitionKey, dynamodb.SortKey, dynamodb.Expiry); err != nil {
 		t.Fatal(err)
 	}
 	f.serve()
@@ -237,7 +245,7 @@ func (f *fleet) text() (string, error) {
 		}
 		changes = append(changes, [][2]string{
 			{"https://github.com/you/shop.git", f.served + "/shop.git"},
-			{"balancer: {target_groups: [" + targetGroup + "]}}", "balancer: {target_groups: [" + targetGroup + "]}, " + strings.TrimSpace(string(config)) + "}"},
+			{"fleet: {table: " + table + "}}", "fleet: {table: " + table + "}, policy: " + policy + ", " + strings.TrimSpace(string(config)) + "}"},
 		}...)
 	}
 	for _, change := range changes {

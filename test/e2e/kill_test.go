@@ -146,7 +146,7 @@ func TestAMachineThatIsSwitchedOffAtAnyPhaseOfAHandoverComesBackWithTheNewReleas
 			f.release()
 			f.launch()
 			i := f.only()
-			f.settled(i, 1)
+			f.stable(i, 1)
 			users := f.users()
 			for _, phase := range part {
 				t.Logf("at %s", phase)
@@ -155,7 +155,7 @@ func TestAMachineThatIsSwitchedOffAtAnyPhaseOfAHandoverComesBackWithTheNewReleas
 				if err := <-v.ended; err != nil {
 					t.Fatal(err)
 				}
-				f.settled(i, release)
+				f.stable(i, release)
 				i.unharmed(t)
 			}
 			users.check(t)

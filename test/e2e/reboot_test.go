@@ -19,9 +19,9 @@ func TestARebootEndsInServiceAndNothingIsAskedBeforeItHasPassedThisBootsChecks(t
 	f.release()
 	f.launch()
 	i := f.only()
-	f.settled(i, 1)
+	f.stable(i, 1)
 	f.release()
-	f.settled(i, 2) // release 1 is on the disk too, and must not run again
+	f.stable(i, 2) // release 1 is on the disk too, and must not run again
 	users := f.users()
 
 	t.Log("in good order")
@@ -49,7 +49,7 @@ func TestAMachineThatIsOutOfServiceStaysSoOverAReboot(t *testing.T) {
 	f.release()
 	f.launch()
 	i := f.only()
-	f.settled(i, 1)
+	f.stable(i, 1)
 	reboot := func() {
 		t.Helper()
 		i.power.Lock()
@@ -85,7 +85,7 @@ func TestAMachineThatIsOutOfServiceStaysSoOverAReboot(t *testing.T) {
 		return idle(ctx)
 	})
 	i.do("bootagent", "undrain")
-	f.settled(i, 2) // what is wanted by now
+	f.stable(i, 2) // what is wanted by now
 
 	t.Log("while Parameter Store can't be reached")
 	down := f.region.Faults.Add(fault.Rule{Service: "ssm", Effect: fault.CutBefore()})

@@ -18,7 +18,7 @@ func TestNothingThatHappensToTheAgentCostsARequest(t *testing.T) {
 	first := f.release()
 	f.launch()
 	i := f.only()
-	f.settled(i, first)
+	f.stable(i, first)
 	web := i.web()
 	load := traffic.Start(t, f.url())
 	pid := i.show("bootagent", "MainPID")

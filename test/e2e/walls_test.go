@@ -61,7 +61,7 @@ func TestBuildsAndTheAppAreKeptToWhatIsTheirs(t *testing.T) {
 	f.release()
 	f.launch()
 	i := f.only()
-	f.settled(i, 1)
+	f.stable(i, 1)
 	var kept struct{ Kept string }
 	if err := i.ask(i.web().port, "/keep", &kept); err != nil {
 		t.Errorf("the app can't write its own directory: %v", err)

@@ -78,6 +78,19 @@ func (f *fleet) settled(i *instance, release int64) {
 	}
 }
 
+// stable waits until an instance is settled on a release that the fleet has kept through its bake. One that is put before that supersedes it.
+func (f *fleet) stable(i *instance, release int64) {
+	f.t.Helper()
+	f.settled(i, release)
+	f.until(fmt.Sprintf("release %d is stable", release), func(ctx context.Context) error {
+		out, err := f.parameters().GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(parameter + ":stable")})
+		if err == nil && out.Parameter.Version != release {
+			err = fmt.Errorf("release %d is", out.Parameter.Version)
+		}
+		return err
+	})
+}
+
 // settled says what is not yet as it must be when an instance serves a release and nothing else: in the agent's words, in the
 // processes and the units of the machine, in the balancer, in the Auto Scaling group.
 func (i *instance) settled(ctx context.Context, release int64) error {

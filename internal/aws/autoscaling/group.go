@@ -24,7 +24,7 @@ func (g *Group) Describe(ctx context.Context, group string) (model.ScalingGroup,
 	}
 	if !there {
 		return model.ScalingGroup{}, &session.Error{Kind: session.Configuration, Sentence: fmt.Sprintf(
-			"there is no Auto Scaling group %s in %s (any more): correct its name, or the region", group, g.session.Config.Region)}
+			"there is no Auto Scaling group %s in %s: look for its name with aws autoscaling describe-auto-scaling-groups", group, g.session.Config.Region)}
 	}
 	out := model.ScalingGroup{
 		Name:         aws.ToString(found.AutoScalingGroupName),

@@ -190,8 +190,9 @@ func TestELBHealthReplacesAfterTheGracePeriodOnlyOnceATargetGroupHadAHealthyInst
 }
 
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html
-// Out of standby an instance goes by way of Pending, but not through the hooks:
-// https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
+// Out of standby an instance goes by way of Pending, but not through the hooks: they are for launches and terminations, says
+// the footnote of the first table in
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html
 func TestStandbyLeavesTheTargetGroupAndComesBackWithoutAHook(t *testing.T) {
 	t.Parallel()
 	traffic := &fakeTraffic{groups: map[string]bool{"tg": true}, delay: time.Minute}
