@@ -34,6 +34,7 @@ type fleet struct {
 	recipes  map[string]error // what is wrong with a revision's recipe
 	putErr   error            // what a put fails with
 	putLost  bool             // it was done all the same
+	looked   func()           // at the parameter's history
 	most     int              // the group's MaxSize
 	lines    []string         // what was said and shown
 	later    []later
@@ -260,6 +261,9 @@ func (p parameter) Put(_ context.Context, value string) (int64, error) {
 }
 
 func (p parameter) History(_ context.Context, limit int) ([]model.Version, error) {
+	if p.looked != nil {
+		p.looked()
+	}
 	if len(p.versions) == 0 {
 		return nil, model.ErrNoRelease
 	}
@@ -321,7 +325,7 @@ func (f *fleet) said() string        { return strings.Join(f.lines, "\n") }
 func (f *fleet) options() operator.Options {
 	return operator.Options{
 		App: "shop", Env: "prod", Source: "https://git.example.com/shop.git", Policy: f.policy, TargetGroups: 1, By: "ann@laptop", Nonce: fmt.Sprintf("n-%d", f.now),
-		Release: "/bootagent/shop/prod/release", MakeTable: "aws dynamodb create-table --table-name bootagent",
+		Table: "bootagent", Release: "/bootagent/shop/prod/release", MakeTable: "aws dynamodb create-table --table-name bootagent",
 		Store: f.store, Parameter: parameter{f}, Repository: repository{f}, Groups: groups{f}, Balancer: balancer{f}, Screen: screen{f},
 		Clock: operator.Clock{
 			Now: func() time.Duration { return f.now },
