@@ -100,6 +100,11 @@ func (a *Agent) self(w *world, candidate rollout.Release) rollout.Self {
 	if m.Serving {
 		s.Serving = FleetRelease(m.InService)
 		s.Failing = f.down != nil && now-*f.down >= w.desired.Rules.UnhealthyGrace
+		if w.monitor != nil {
+			if last := w.monitor.health.State().Last; last != nil {
+				s.Cause = last.Error()
+			}
+		}
 		if f.passing != nil {
 			s.Passing = max(now-*f.passing, 1)
 		}

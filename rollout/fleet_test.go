@@ -40,6 +40,8 @@ type node struct {
 	run       rollout.TaskRun
 	runs      int
 	taskErr   error
+	taskTakes time.Duration
+	taskBegan time.Duration
 	breaks    func(rollout.Release) bool // releases that fail here
 	read      []string
 	last      rollout.Decision
@@ -177,8 +179,13 @@ func (f *fleet) step(n *node) {
 		n.task.Release = d.Ready.ID
 	}
 	if d.RunTask && n.run.Release != f.rollout().Release.ID {
-		n.runs++
-		n.run = rollout.TaskRun{Release: f.rollout().Release.ID, Ended: true, Err: n.taskErr}
+		if n.taskBegan == 0 {
+			n.runs++
+			n.taskBegan = f.now
+		}
+		if f.now-n.taskBegan >= n.taskTakes {
+			n.run = rollout.TaskRun{Release: f.rollout().Release.ID, Ended: true, Err: n.taskErr}
+		}
 	}
 	switch goal := d.Goal; {
 	case goal.IsZero() || goal.ID == n.serving.ID:

@@ -135,7 +135,9 @@ func (s *step) nextLead(l leading) Lead {
 	if lead.Serial != s.Rollout.State.Serial {
 		lead.Serial, lead.Baked, lead.Idle, lead.Done = s.Rollout.State.Serial, 0, 0, s.done()
 	}
-	lead.Idle += elapsed.Milliseconds()
+	if s.Rollout.Task.State != TaskRunning { // which has a time-out of its own, and whose runner is watched
+		lead.Idle += elapsed.Milliseconds()
+	}
 	if s.bakes() { // a leader that slept has not seen how the release did
 		lead.Baked += min(elapsed, Lease).Milliseconds()
 	}

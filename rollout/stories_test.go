@@ -297,3 +297,20 @@ func TestAReleaseTaskThatFailsFailsTheRolloutWhateverTheBudget(t *testing.T) {
 		t.Errorf("it failed because %q", cause)
 	}
 }
+
+func TestAReleaseTaskThatTakesLongIsNoLackOfProgress(t *testing.T) {
+	f := newFleet(t, 3)
+	f.policy.ProgressDeadline = rollout.Duration(time.Minute)
+	for _, n := range f.agents {
+		n.task, n.taskTakes = rollout.Candidate{Task: true}, 10*time.Minute
+	}
+	f.put(release(2))
+	f.until("the end", f.ended(rollout.Succeeded))
+	runs := 0
+	for _, n := range f.agents {
+		runs += n.runs
+	}
+	if runs != 1 || !f.allServe(2) {
+		t.Errorf("the task ran %d times, and served are %v", runs, f.serve())
+	}
+}

@@ -30,7 +30,7 @@ func (s *step) partForward(p Part) {
 	case serving == candidate && s.Self.Failing:
 		if p.State != Sick {
 			p.State = Sick
-			s.reportFailure(p, "the app fails its checks in service")
+			s.reportFailure(p, "the app fails its checks in service"+after(": ", s.Self.Cause))
 		}
 	case serving == candidate && steady:
 		if p.State != Done {
@@ -222,4 +222,12 @@ func cut(cause string) string {
 		runes = runes[:len(runes)-len(runes)/8-1]
 	}
 	return string(runes) + " …"
+}
+
+// after is a text behind another; nothing where there is none.
+func after(before, text string) string {
+	if text == "" {
+		return ""
+	}
+	return before + text
 }

@@ -68,8 +68,9 @@ type Self struct {
 	Serving Release
 	// Passing is for how long Serving has passed its checks, its own and the balancer's, without a failure; 0 while it does not.
 	Passing time.Duration
-	// Failing says that Serving has failed its checks for longer than unhealthy_grace, or crashes again and again.
+	// Failing says that Serving has failed its checks for longer than unhealthy_grace, and Cause what they said last.
 	Failing bool
+	Cause   string
 	// Failed is the last release that failed here on the way into service.
 	Failed LocalFailure
 	// Candidate is the rollout's release once it is complete on disk.
