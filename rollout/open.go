@@ -78,8 +78,13 @@ func (s *step) consider(id ID) {
 	if id != s.refused && !s.need(ReleaseKey(id), LockKey, FreezeKey) {
 		return
 	}
-	if came, err := DecodeOutcome(s.Records[ReleaseKey(id)]); err != nil || came.What != "" {
+	switch came, err := DecodeOutcome(s.Records[ReleaseKey(id)]); {
+	case err != nil:
+		s.refused, s.because = id, err.Error()
+	case came.What == OutcomeRefused:
 		s.refused, s.because = id, orText(came.Cause, came.What)
+	case came.What != "": // somebody opened it after this view's rollout was read: the next view has it
+		return
 	}
 	if id == s.refused {
 		s.settled = true

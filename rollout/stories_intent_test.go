@@ -226,3 +226,33 @@ func TestAParameterThatWasMadeAnewIsRefusedUntilANewEpoch(t *testing.T) {
 		t.Errorf("stable is %s", f.stable())
 	}
 }
+
+// Records are read one after the other. An agent that reads the rollout, and then what became of the newest version, may find it
+// opened in between: that is no refusal, and nothing to rest on, or the agent would never see the slot that it is given.
+func TestAReleaseThatIsOpenedWhileTheRecordsAreReadIsNotTakenForRefused(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	f.put(release(2))
+	f.until("an end", f.ended(rollout.Succeeded))
+	f.seconds(30)
+	slow := f.agents[2]
+	slow.dead = true
+	f.put(release(3))
+	d, memory := rollout.Step(f.view(slow), slow.memory, f.now+slow.offset) // it asks for the records of release 3
+	slow.memory, slow.read = memory, d.Read
+	torn := f.view(slow)
+	f.until("an opening", func() bool { return f.rollout().Release.Number == 3 })
+	for _, key := range slow.read {
+		record := f.records[key]
+		record.Key = key
+		torn.Records[key] = record
+	}
+	if d, memory = rollout.Step(torn, slow.memory, f.now+slow.offset); d.Idle || d.Tell != "" {
+		t.Errorf("it rests, and tells %q", d.Tell)
+	}
+	slow.memory, slow.read, slow.dead = memory, nil, false
+	f.until("the end of release 3", f.ended(rollout.Succeeded))
+	if !f.allServe(3) {
+		t.Errorf("served: %v", f.serve())
+	}
+}

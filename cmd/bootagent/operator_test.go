@@ -108,7 +108,7 @@ func newLaptop(t *testing.T, repo string) *laptop {
 
 func (l *laptop) balance(lb *balancers.Service, port int) string {
 	l.Helper()
-	arn, err := lb.CreateTargetGroup(balancers.GroupSpec{Name: "shop-web", Port: port, Check: balancers.HealthCheck{Path: "/", Interval: 100 * time.Millisecond, Timeout: 50 * time.Millisecond}})
+	arn, err := lb.CreateTargetGroup(balancers.GroupSpec{Name: "shop-web", Port: port, Check: balancers.HealthCheck{Path: "/", Interval: time.Second, Timeout: 900 * time.Millisecond, UnhealthyThreshold: 10}}) // a busy machine is no sick one
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestTheCommandsOfAnOperatorFromTheFirstReleaseToTheLast(t *testing.T) {
 	l.agents()
 
 	command(t, "status").expect(t, exitDone, []string{"shop prod", "no release yet", "shop-asg: 3 wanted, 3 in service, 3 of them healthy"}, nil)
-	command(t, "deploy", "v1", "-m", "the first").expect(t, exitDone, []string{"release 1", "ref v1, is put", "is stable: the whole fleet has it"}, nil)
+	command(t, "deploy", "v1", "-m", "the first").expect(t, exitDone, []string{"release 1", "ref v1 is put", "is stable: the whole fleet has it"}, nil)
 	command(t, "deploy", "v2").expect(t, exitDone, []string{"release 2", "is stable"}, nil)
 
 	command(t, "deploy", "v3").expect(t, exitRolledBack, []string{"release 3"}, []string{"release 3", "was rolled back", "GET /: 500", "| no database"})
@@ -406,5 +406,19 @@ func TestATerminalIsDrawnOnAndEverythingElseGetsLines(t *testing.T) {
 	d.Say("done")
 	if got := out.String(); got != "1 of 3 don…\na\n… and 2 mo…\n\x1b[3A\x1b[J2 of 3 done\n\x1b[1A\x1b[Jdone\n" {
 		t.Errorf("drawn: %q", got)
+	}
+}
+
+func TestTheDocumentationMakesTheTableAsTheCodeSays(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/deploying.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(strings.ReplaceAll(string(page), "\\\n", " ")), " ")
+	for line := range strings.SplitSeq(strings.ReplaceAll(dynamodb.Recipe("R", "bootagent"), " --region R", ""), ", and then ") {
+		if !strings.Contains(text, line) {
+			t.Errorf("docs/deploying.md does not say %s", line)
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bootagent/bootagent/agent"
 	"github.com/bootagent/bootagent/internal/local"
+	"github.com/bootagent/bootagent/internal/operator"
 	"github.com/bootagent/bootagent/internal/timeline"
 )
 
@@ -76,14 +77,15 @@ func fleetStatus(c *cobra.Command, f *fleetFlags, watch, asJSON bool) error {
 	last := ""
 	for {
 		status, err := o.Status(c.Context())
-		if err != nil && watch && c.Context().Err() != nil {
-			return nil
-		}
-		if err != nil {
+		var failed *operator.Error
+		if errors.As(err, &failed) && (!watch || failed.Kind == operator.Wrong) { // all else may pass
 			return err
 		}
 		text := status.Text()
 		switch {
+		case c.Context().Err() != nil:
+		case err != nil:
+			screen.Show([]string{"the fleet can't be seen just now: " + err.Error()})
 		case watch && !asJSON && drawn:
 			screen.Show(strings.Split(text, "\n"))
 		case text != last:

@@ -51,7 +51,7 @@ func (o *Operator) commit(ctx context.Context, w wish) (Result, error) {
 		return Result{}, settle(err)
 	}
 	release := rollout.Release{ID: rollout.ID{Epoch: w.epoch, Number: number}, Revision: w.revision, Ref: w.Ref}
-	o.Screen.Say(fmt.Sprintf("%s, ref %s, is put: from here on the agents carry it out", release, w.Ref))
+	o.Screen.Say(fmt.Sprintf("%s%s is put: from here on the agents carry it out", release, refOf(release)))
 	if o.Store == nil {
 		result, err := o.watchLabel(ctx, release, w)
 		return result, settle(err)

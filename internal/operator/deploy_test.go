@@ -30,7 +30,7 @@ func TestADeployGoesOverTheFleetAndIsWatchedToItsEnd(t *testing.T) {
 	if f.stable() != got.Release || !f.allServe(2) || f.label != 2 {
 		t.Errorf("stable is %s, the label is on %d", f.stable(), f.label)
 	}
-	f.says("release 2 (000000000000), ref v2, is put", "running (canary): 0 of 4 done, 1 switching", "baking (canary)", "running (batches)", "baking (final): 4 of 4 done",
+	f.says("release 2 (000000000000), ref v2 is put", "running (canary): 0 of 4 done, 1 switching", "baking (canary)", "running (batches)", "baking (final): 4 of 4 done",
 		"at least", "about", "is stable: the whole fleet has it")
 	intent, err := rollout.ParseIntent(f.versions[1].Value)
 	if err != nil || intent.By != "ann@laptop" || intent.Message != "the new cart" || intent.Repository != "https://git.example.com/shop.git" || intent.Ref != "v2" || intent.Lock == "" {
@@ -76,7 +76,8 @@ func TestWhatIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 		"a rollout that is under way":   {prepare: func(f *fleet) { f.begin("v3") }, kind: operator.Held, words: []string{"release 2", "is being rolled out by ann@laptop", "bootagent abort", "--force"}},
 		"a revision that is known bad":  {prepare: (*fleet).makeBad, kind: operator.Failed, words: []string{"failed before", "GET /up: 500", "--force"}},
 		"no permission":                 {prepare: func(f *fleet) { f.putErr = denied }, kind: operator.Wrong, words: []string{"may not ssm:PutParameter on parameter /bootagent/shop/prod/release"}},
-		"no table on a fleet of three":  {options: func(o *operator.Options) { o.Store = nil }, kind: operator.Wrong, words: []string{"shop-asg may grow to 10", "aws dynamodb create-table", "fleet: {table: bootagent}"}},
+		"no table on a fleet of three":  {options: func(o *operator.Options) { o.Store, o.Table = nil, "" }, kind: operator.Wrong, words: []string{"shop-asg may grow to 10", "aws dynamodb create-table", "fleet: {table: bootagent}"}},
+		"no table on one of the three":  {options: func(o *operator.Options) { o.Table = "" }, kind: operator.Wrong, words: []string{"shop-asg may grow to 10", "aws dynamodb create-table"}},
 		"a parameter that was re-made":  {prepare: (*fleet).remake, kind: operator.Wrong, words: []string{"deleted and made anew", "release 3 was rolled out before", "--new-epoch"}},
 		"a new epoch without a reason":  {ask: func(r *operator.Request) { r.NewEpoch = true }, kind: operator.Wrong, words: []string{"--new-epoch", "leave it out"}},
 		"a recipe that can't be read":   {prepare: func(f *fleet) { f.recipes[sha(2)] = errors.New("bootagent.yaml:3:1: unknown key \"proceses\"") }, kind: operator.Failed, words: []string{"v2 (000000000000) can't be deployed", "bootagent.yaml:3:1"}},
@@ -209,6 +210,22 @@ func TestALockThatIsMovedHoldsTheDeploy(t *testing.T) {
 	_, err := f.deploy("v2")
 	f.wants(err, operator.Held, "bob@laptop deploys to shop prod just now and holds the lock")
 	if lock, _ := rollout.DecodeLock(f.get(rollout.LockKey)); lock.Nonce != "n-alive" || len(f.versions) != 1 {
+		t.Errorf("the lock is %+v, and there are %d versions", lock, len(f.versions))
+	}
+}
+
+// One that slept for longer than a lease, after it had looked at everything, must not put what no agent would take.
+func TestADeployThatLostItsLockPutsNothing(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	f.looked = func() {
+		if lock := f.get(rollout.LockKey); lock.Attributes != nil {
+			f.apply(rollout.TakeLock(lock, "n-other", "bob@laptop", rollout.Lease)...)
+		}
+	}
+	_, err := f.deploy("v2")
+	f.wants(err, operator.Held, "took the lock over", "nothing was changed")
+	if lock, _ := rollout.DecodeLock(f.get(rollout.LockKey)); lock.Nonce != "n-other" || len(f.versions) != 1 {
 		t.Errorf("the lock is %+v, and there are %d versions", lock, len(f.versions))
 	}
 }
@@ -371,7 +388,7 @@ func TestWithoutATableTheLabelSaysThatItDidWell(t *testing.T) {
 	f := newFleet(t, 1)
 	f.most = 1
 	o := f.options()
-	o.Store = nil
+	o.Store, o.Table = nil, ""
 	if got, err := operator.New(o).Deploy(t.Context(), operator.Request{Ref: "v2"}); err != nil || got.Outcome != "succeeded" || f.label != 2 {
 		t.Fatalf("%+v, %v\n%s", got, err, f.said())
 	}
@@ -398,7 +415,7 @@ func TestADryRunSaysWhatWouldHappenAndWritesNothing(t *testing.T) {
 	}
 	text := p.Text()
 	for _, w := range []string{
-		"release 2 (000000000000), ref v2, would be put. Nothing was written", "9 wanted, 9 in service, 9 of them healthy", "canary: 1 instance", "bake: what serves it stays healthy for 20s",
+		"release 2 (000000000000), ref v2 would be put. Nothing was written", "9 wanted, 9 in service, 9 of them healthy", "canary: 1 instance", "bake: what serves it stays healthy for 20s",
 		"batches: 8 instances, 2 at a time, so 4 times over", "It takes 55s at least, and 5 times", "the fleet goes back to stable", "ssm:PutParameter on /bootagent/shop/prod/release: the commit point",
 	} {
 		if !strings.Contains(text, w) {

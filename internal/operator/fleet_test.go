@@ -21,7 +21,7 @@ import (
 // time that passes while the operator sleeps.
 type fleet struct {
 	*testing.T
-	store    *localstore.Store
+	store    *remembering
 	file     string
 	nodes    []*node
 	policy   rollout.Policy
@@ -34,6 +34,7 @@ type fleet struct {
 	recipes  map[string]error // what is wrong with a revision's recipe
 	putErr   error            // what a put fails with
 	putLost  bool             // it was done all the same
+	looked   func()           // at the parameter's history
 	most     int              // the group's MaxSize
 	lines    []string         // what was said and shown
 	later    []later
@@ -61,13 +62,35 @@ type node struct {
 	broken  map[string]bool // revisions that fail here
 }
 
+// remembering reads a record once between two writes: virtual hours pass in which nobody writes.
+type remembering struct {
+	*localstore.Store
+	read map[string]rollout.Record
+}
+
+func (r *remembering) Get(ctx context.Context, key string) (rollout.Record, error) {
+	if known, ok := r.read[key]; ok {
+		return known, nil
+	}
+	record, err := r.Store.Get(ctx, key)
+	if err == nil {
+		r.read[key] = record
+	}
+	return record, err
+}
+
+func (r *remembering) Apply(ctx context.Context, changes ...rollout.Change) error {
+	clear(r.read)
+	return r.Store.Apply(ctx, changes...)
+}
+
 func sha(n int) string { return fmt.Sprintf("%040x", n) }
 
 // newFleet gives so many instances that serve release 1, ref v1; the refs v1 to v5 can be deployed.
 func newFleet(t *testing.T, size int) *fleet {
 	f := &fleet{T: t, file: filepath.Join(t.TempDir(), "records.json"), policy: rollout.DefaultPolicy(), now: time.Hour, refs: map[string]string{}, recipes: map[string]error{}, most: 10}
 	f.policy.Bake, f.policy.MinHealthyTime = rollout.Duration(20*time.Second), rollout.Duration(3*time.Second)
-	f.store = localstore.At(f.file, time.Now)
+	f.store = &remembering{Store: localstore.At(f.file, time.Now), read: map[string]rollout.Record{}}
 	for n := 1; n <= 5; n++ {
 		f.refs[fmt.Sprintf("v%d", n)] = sha(n)
 	}
@@ -238,6 +261,9 @@ func (p parameter) Put(_ context.Context, value string) (int64, error) {
 }
 
 func (p parameter) History(_ context.Context, limit int) ([]model.Version, error) {
+	if p.looked != nil {
+		p.looked()
+	}
 	if len(p.versions) == 0 {
 		return nil, model.ErrNoRelease
 	}
@@ -265,9 +291,7 @@ func (r repository) Recipe(_ context.Context, revision string) error { return r.
 
 type groups struct{ *fleet }
 
-func (g groups) Membership(_ context.Context, _ string) (model.Membership, error) {
-	return model.Membership{Group: "shop-asg"}, nil
-}
+func (g groups) GroupOf(context.Context, string) (string, error) { return "shop-asg", nil }
 
 func (g groups) Describe(_ context.Context, name string) (model.ScalingGroup, error) {
 	if name != "shop-asg" {
@@ -299,10 +323,9 @@ func (s screen) Say(line string)     { s.lines = append(s.lines, line) }
 func (s screen) Show(lines []string) { s.lines = append(s.lines, strings.Join(lines, "\n")) }
 func (f *fleet) said() string        { return strings.Join(f.lines, "\n") }
 func (f *fleet) options() operator.Options {
-	f.number += 0
 	return operator.Options{
 		App: "shop", Env: "prod", Source: "https://git.example.com/shop.git", Policy: f.policy, TargetGroups: 1, By: "ann@laptop", Nonce: fmt.Sprintf("n-%d", f.now),
-		Release: "/bootagent/shop/prod/release", MakeTable: "aws dynamodb create-table --table-name bootagent",
+		Table: "bootagent", Release: "/bootagent/shop/prod/release", MakeTable: "aws dynamodb create-table --table-name bootagent",
 		Store: f.store, Parameter: parameter{f}, Repository: repository{f}, Groups: groups{f}, Balancer: balancer{f}, Screen: screen{f},
 		Clock: operator.Clock{
 			Now: func() time.Duration { return f.now },

@@ -128,13 +128,10 @@ func (o *Operator) groupName(ctx context.Context, targets []model.TargetHealth) 
 			continue
 		}
 		asked[t.InstanceID] = true
-		m, err := o.Groups.Membership(ctx, t.InstanceID)
-		if err != nil {
-			return "", err
-		}
-		if m.Group != "" {
-			o.group.name = m.Group
-			return m.Group, nil
+		name, err := o.Groups.GroupOf(ctx, t.InstanceID)
+		if err != nil || name != "" {
+			o.group.name = name
+			return name, err
 		}
 	}
 	return "", nil

@@ -132,7 +132,7 @@ func TestAPauseHoldsARolloutUntilItIsResumed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.seconds(600)
+	f.seconds(120)
 	if s := f.rollout().State; s.Status != rollout.Paused || s.Cause != "lunch" || s.By != "ann@laptop" {
 		t.Errorf("the state is %+v", s)
 	}

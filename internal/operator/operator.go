@@ -31,7 +31,8 @@ type Repository interface {
 
 // Groups is Auto Scaling.
 type Groups interface {
-	Membership(ctx context.Context, instanceID string) (model.Membership, error)
+	// GroupOf gives the name of an instance's group, "" for none.
+	GroupOf(ctx context.Context, instanceID string) (string, error)
 	Describe(ctx context.Context, group string) (model.ScalingGroup, error)
 }
 
@@ -88,10 +89,11 @@ type Options struct {
 	By string
 	// Nonce tells this deploy from every other: a random text.
 	Nonce string
-	// Table and Release are the names of the table and of the release parameter, for people; MakeTable is the line that makes a table.
+	// Table is the table's name; "" for a fleet of one, which has none. Release is the release parameter's, and MakeTable the line
+	// that makes a table: both for people.
 	Table, Release, MakeTable string
 
-	// Store has the fleet's records. nil: there is no table, so that they are in a file of the one instance.
+	// Store has the fleet's records. nil: they are in a file of the one instance, and out of reach.
 	Store      rollout.Store
 	Parameter  Parameter
 	Repository Repository

@@ -86,7 +86,7 @@ func (o *Operator) calls(size int) []string {
 func (p Plan) Text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("%s, ref %s, would be put. Nothing was written, and no lock was taken.", p.Release, p.Release.Ref)
+	line("%s%s would be put. Nothing was written, and no lock was taken.", p.Release, refOf(p.Release))
 	switch {
 	case !p.Group.Known:
 		line("The group is not known, because no instance is registered in the balancer; --group names it.")
@@ -102,7 +102,7 @@ func (p Plan) Text() string {
 	for _, s := range p.Stages {
 		switch {
 		case s.Phase == rollout.CanaryPhase:
-			step("canary: %s at a time", instancesOf(s.Instances))
+			step("canary: %s, before all others", instancesOf(s.Instances))
 		case s.Instances > 0:
 			step("batches: %s, %d at a time, so %d times over", instancesOf(s.Instances), s.AtOnce, s.Waves())
 		}

@@ -52,7 +52,7 @@ func (o *Operator) preflight(ctx context.Context, r Request) (w wish, err error)
 
 // needsTable refuses a fleet that has no place for its records.
 func (o *Operator) needsTable(ctx context.Context) error {
-	if o.Store != nil {
+	if o.Table != "" {
 		return nil
 	}
 	h, err := o.health(ctx, lookAtGroup)

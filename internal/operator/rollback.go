@@ -58,7 +58,7 @@ func (o *Operator) Rollback(ctx context.Context, b Back) (Result, error) {
 	if err := o.healthyEnough(ctx, w); err != nil {
 		return Result{}, settle(unchanged(ctx, err))
 	}
-	o.Screen.Say(fmt.Sprintf("back to %s, ref %s, in the place of release %d", to, w.Ref, of))
+	o.Screen.Say(fmt.Sprintf("back to %s%s, in the place of release %d", to, refOf(to), of))
 	return o.commit(ctx, w)
 }
 

@@ -183,3 +183,13 @@ func TestStandbyIsRefusedInWords(t *testing.T) {
 		}
 	})
 }
+
+func TestTheGroupOfAnInstance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server.GroupConfig{Desired: 1})
+	for id, want := range map[string]string{w.wait(t, model.LifecycleInService): "shop", "i-00000000000000000": ""} {
+		if got, err := w.GroupOf(t.Context(), id); got != want || err != nil {
+			t.Errorf("%s: %q, %v", id, got, err)
+		}
+	}
+}
