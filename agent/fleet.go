@@ -20,7 +20,7 @@ type fleet struct {
 	published rollout.Published
 	seen      bool // the parameter was read since the agent started
 	history   lookback
-	seeded    rollout.ID // the release that an empty store of a fleet of one was given
+	seeded    rollout.Seeded // where the store of a fleet of one was empty
 	group     rollout.Group
 	stable    rollout.Release
 	rollout   *rollout.Rollout
@@ -125,7 +125,7 @@ func (a *Agent) self(w *world, candidate rollout.Release) rollout.Self {
 func (a *Agent) decide(ctx context.Context, w *world, view rollout.View, at time.Duration) rollout.Decision {
 	f := &w.fleet
 	view.Published, view.Group, view.Resolution, view.Defaults = f.published, f.group, f.resolution, a.Policy
-	view.Published.Seeded = view.Reached && !f.seeded.IsZero() && view.Stable.Release.ID == f.seeded
+	view.Published.Seeded = view.Reached && view.Stable.Release.ID == f.seeded.Release && f.published.Number <= f.seeded.Newest
 	var candidate rollout.Release
 	if view.Rollout != nil {
 		candidate = view.Rollout.Release

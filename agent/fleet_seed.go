@@ -29,19 +29,19 @@ func (a *Agent) seed(ctx context.Context, read model.Published) error {
 		if current.Attributes != nil {
 			return nil // the first release ever is on its way
 		}
-		if record, err = a.plant(ctx, *read.Stable); err != nil || record.Attributes == nil {
+		if record, err = a.plant(ctx, *read.Stable, read.Newest.Number); err != nil || record.Attributes == nil {
 			return err
 		}
 	}
-	id, seeded := rollout.SeededRelease(record)
-	if !seeded {
+	seeded := rollout.DecodeSeeded(record)
+	if seeded.Release.IsZero() {
 		return nil
 	}
-	return a.tell(ctx, func(w *world) { w.fleet.seeded = id })
+	return a.tell(ctx, func(w *world) { w.fleet.seeded = seeded })
 }
 
 // plant writes the first record.
-func (a *Agent) plant(ctx context.Context, v model.Version) (rollout.Record, error) {
+func (a *Agent) plant(ctx context.Context, v model.Version, newest int64) (rollout.Record, error) {
 	intent, err := a.intent(v)
 	if err != nil {
 		a.Log.Warn("the version under the label stable names no release that this instance could begin with", zap.Error(err))
@@ -54,7 +54,7 @@ func (a *Agent) plant(ctx context.Context, v model.Version) (rollout.Record, err
 		}
 	}
 	a.Log.Info("this instance takes another one's place: it begins with what the label stable names", zap.Stringer("release", release))
-	if err := a.Records.Apply(ctx, rollout.Seed(release)); err != nil && !errors.Is(err, rollout.ErrConflict) {
+	if err := a.Records.Apply(ctx, rollout.Seed(release, newest)); err != nil && !errors.Is(err, rollout.ErrConflict) {
 		return rollout.Record{}, err
 	}
 	return a.Records.Get(ctx, rollout.StableKey)

@@ -120,18 +120,18 @@ func TestAnInstanceThatTakesAnothersPlaceBeginsWithTheMirror(t *testing.T) {
 	t.Parallel()
 	store := kept{records: map[string]rollout.Record{}}
 	a := New(Options{Log: zap.NewNop(), Records: store, Preparer: &box{}})
-	made, err := a.plant(t.Context(), model.Version{Number: 4, Value: "main"})
+	made, err := a.plant(t.Context(), model.Version{Number: 4, Value: "main"}, 6)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stable, err := rollout.DecodeStable(made)
-	if id, seeded := rollout.SeededRelease(made); err != nil || !seeded || id.Number != 4 || stable.Release.Revision != one.Revision || stable.Release.Ref != "main" {
-		t.Errorf("it begins with %+v, seeded %t (%v)", stable, seeded, err)
+	if seeded := rollout.DecodeSeeded(made); err != nil || seeded.Release.Number != 4 || seeded.Newest != 6 || stable.Release.Revision != one.Revision || stable.Release.Ref != "main" {
+		t.Errorf("it begins with %+v, seeded %+v (%v)", stable, seeded, err)
 	}
-	if again, err := a.plant(t.Context(), model.Version{Number: 4, Value: "main"}); err != nil || again.Attributes == nil {
+	if again, err := a.plant(t.Context(), model.Version{Number: 4, Value: "main"}, 6); err != nil || again.Attributes == nil {
 		t.Errorf("a second time: %v, %v", again, err)
 	}
-	if none, err := a.plant(t.Context(), model.Version{Number: 5, Value: "--upload-pack=x"}); err != nil || none.Attributes != nil {
+	if none, err := a.plant(t.Context(), model.Version{Number: 5, Value: "--upload-pack=x"}, 6); err != nil || none.Attributes != nil {
 		t.Errorf("a value that is no release gave %v, %v", none, err)
 	}
 }

@@ -75,8 +75,10 @@ func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Durat
 	}
 	if err := a.tell(ctx, func(w *world) {
 		v.ports, v.groups, v.pause = a.ports(w), w.groups, a.share(w.observed.Membership, pollTargets)
-		if a.Rules.Attached && (w.memory.Leaving != Stays || w.memory.Aside) {
-			v.pause = a.share(w.observed.Membership, pollLifecycle) // Auto Scaling is about to take it out
+		m := w.memory
+		waits := a.Rules.Attached && (m.Leaving != Stays || m.Aside) // Auto Scaling is about to take it out, or to bring it back
+		if waits || m.Serving && m.Port != 0 && !w.observed.Targets[m.Port].Healthy {
+			v.pause = a.share(w.observed.Membership, pollLifecycle)
 		}
 	}); err != nil {
 		return 0, err

@@ -45,6 +45,7 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 	err = a.tell(ctx, func(w *world) {
 		if w.observed.Membership.Lifecycle != m.Lifecycle {
 			a.Log.Info("lifecycle", zap.String("group", m.Group), zap.String("state", string(m.Lifecycle)))
+			a.nudge("targets")
 		}
 		w.observed.Membership = m
 		if !w.placed {

@@ -187,20 +187,26 @@ func expect(attributes map[string]string, names ...string) map[string]string {
 	return out
 }
 
-// Seed is the change that gives an empty store its stable release, from the mirror: that of a fleet of one whose store was lost
-// with the instance before.
-func Seed(r Release) Change {
+// Seeded is how an empty store got its stable release: from the mirror, where a fleet of one was replaced and its store was lost.
+type Seeded struct {
+	Release ID `json:"release"`
+	// Newest was the parameter's newest version then: what is newer than Release, up to this one, may have been tried before.
+	Newest int64 `json:"newest"`
+}
+
+// Seed is the change that gives it.
+func Seed(r Release, newest int64) Change {
 	c := Stable{}.promote(r)
-	c.Set["seeded"] = text(r.ID)
+	c.Set["seeded"] = text(Seeded{r.ID, newest})
 	return c
 }
 
-// SeededRelease says whether the stable record still is the one that Seed made, and of which release.
-func SeededRelease(stable Record) (ID, bool) {
-	var seeded ID
+// DecodeSeeded reads it of a stable record that still is the one that Seed made; the zero value where it is not.
+func DecodeSeeded(stable Record) Seeded {
+	var seeded Seeded
 	s, err := DecodeStable(stable)
-	if err != nil || optional(stable, "seeded", &seeded) != nil || seeded.IsZero() {
-		return ID{}, false
+	if err != nil || optional(stable, "seeded", &seeded) != nil || s.Release.ID != seeded.Release {
+		return Seeded{}
 	}
-	return seeded, s.Release.ID == seeded
+	return seeded
 }

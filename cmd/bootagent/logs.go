@@ -138,10 +138,8 @@ func (l *logs) journal(ctx context.Context, units string) ([]string, error) {
 
 // file is the log of a build or of a release task: that of a release, or the newest.
 func (l *logs) file(what string) ([]string, error) {
-	dir, suffix := filepath.Join(l.dirs.State, "builds"), ".log"
-	if what == "task" {
-		suffix = "-task.log"
-	}
+	const suffix = ".log"
+	dir := filepath.Join(l.dirs.State, what+"s")
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

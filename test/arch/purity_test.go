@@ -15,9 +15,9 @@ import (
 func pure() []string {
 	return []string{
 		"agent/plan.go", "agent/plan_retire.go", "agent/plan_launch.go", "agent/memory.go", "agent/memory_maps.go", "agent/retry.go", "agent/leaving.go", "agent/restart.go", "agent/attached.go",
-		"agent/desired.go", "agent/fleet_rules.go", "agent/step.go", "agent/observed.go", "internal/model",
+		"agent/desired.go", "agent/fleet_rules.go", "agent/standby.go", "agent/step.go", "agent/observed.go", "internal/model",
 		// Of rollout everything but the port, which names a context.
-		"rollout/advance.go", "rollout/change.go", "rollout/decode.go", "rollout/end.go", "rollout/forecast.go", "rollout/goal.go", "rollout/goback.go", "rollout/intent.go", "rollout/lead.go", "rollout/look.go", "rollout/open.go",
+		"rollout/advance.go", "rollout/aside.go", "rollout/change.go", "rollout/decode.go", "rollout/end.go", "rollout/forecast.go", "rollout/goal.go", "rollout/goback.go", "rollout/intent.go", "rollout/lead.go", "rollout/look.go", "rollout/open.go",
 		"rollout/operate.go", "rollout/part.go", "rollout/policy.go", "rollout/record.go", "rollout/release.go", "rollout/step.go", "rollout/takepart.go", "rollout/view.go",
 	}
 }
