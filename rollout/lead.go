@@ -10,6 +10,7 @@ import (
 // lead takes the lease where nobody has it, and does what a leader does next. There is at most one write of the lease in a step.
 func (s *step) lead() {
 	r := s.Rollout
+	s.still("state", r.text["state"])
 	if !s.holds() {
 		s.takeLead()
 		return
@@ -137,6 +138,7 @@ func (s *step) nextLead(l leading) Lead {
 	lead.Counter++
 	if lead.Serial != s.Rollout.State.Serial {
 		lead.Serial, lead.Baked, lead.Idle, lead.Done = s.Rollout.State.Serial, 0, 0, s.done()
+		elapsed = min(elapsed, s.still("state", s.Rollout.text["state"])) // what was before the state is none of its time
 	}
 	if s.Rollout.Task.State != TaskRunning { // which has a time-out of its own, and whose runner is watched
 		lead.Idle += elapsed.Milliseconds()

@@ -102,3 +102,29 @@ func TestAFixGoesToAFleetWhoseStableCannotBootAnyMore(t *testing.T) {
 	f.until("success", f.ended(rollout.Succeeded))
 	f.until("everybody on it", func() bool { return f.allServe(2) })
 }
+
+// A leader that slept between its decision and its write has not seen the release bake meanwhile.
+func TestABakeBeginsWhenItIsWritten(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	f.put(release(2))
+	f.until("the last write before the bake", func() bool { return f.allServe(2) })
+	n, late := f.agents[0], []rollout.Write(nil)
+	for late == nil && f.now < 2*time.Hour {
+		f.now += time.Second
+		d, memory := rollout.Step(f.view(n), n.memory, f.now+n.offset)
+		if n.memory = memory; len(d.Writes) > 0 && strings.Contains(d.Writes[0].Why, "bake") {
+			late = d.Writes
+			continue
+		}
+		f.write(n.id, d.Writes)
+		n.group = f.group(n)
+	}
+	f.now += 25 * time.Second // the bake takes 20
+	f.write(n.id, late)
+	began := f.now
+	f.until("success", f.ended(rollout.Succeeded))
+	if baked := f.now - began; baked < 20*time.Second {
+		t.Errorf("it baked for %s, want 20s", baked)
+	}
+}
