@@ -210,7 +210,7 @@ func (p *plan) serves(rel model.Release, u unit.Status) bool {
 			return false
 		}
 	}
-	if p.Rules.Attached && p.Memory.Aside {
+	if p.Rules.Attached && p.Aside {
 		p.comesBack(rel, u)
 		return false
 	}

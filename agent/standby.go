@@ -24,7 +24,7 @@ func (p *plan) outOfTheWay(u unit.Status, use PortUse) bool {
 	case model.LifecycleStandby:
 		return !p.Targets[u.Port].Registered
 	case model.LifecyclePending, model.LifecyclePendingWait: // it launches: nothing is registered before the hook is completed
-		return !p.Memory.Aside
+		return !p.Aside
 	}
 	return false // it is on its way from one to the other
 }

@@ -11,7 +11,7 @@ import (
 // aside keeps the mark in this instance's own part.
 func (s *step) aside() {
 	p, has := s.part()
-	s.Decision.Aside = has && p.Aside
+	s.Aside = has && p.Aside
 	switch {
 	case !has || s.Self.Leaving || len(s.Writes) > 0: // what is written first changes the part
 	case p.Aside != s.Self.Aside:
