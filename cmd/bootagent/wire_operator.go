@@ -38,7 +38,8 @@ func (f *fleetFlags) operator(ctx context.Context, screen operator.Screen) (*ope
 		App: s.App, Env: s.Env, Source: s.Source.URL, Policy: s.Policy, Group: f.group, By: caller(), Nonce: rand.Text(),
 		Table: s.Table, Release: s.Parameter, MakeTable: dynamodb.Recipe(aws.Config.Region, first(s.Table, "bootagent")),
 		Parameter: parameters, Repository: &recipes{repository{conf: s.Config, parameters: parameters, log: zap.NewNop()}},
-		Groups: group, Screen: screen, Clock: operator.RealClock(),
+		Standby: s.Balancer.Mode == config.ModeASG,
+		Groups:  group, Screen: screen, Clock: operator.RealClock(),
 	}
 	if s.Balancer.Mode != config.ModeNone {
 		o.Balancer, o.TargetGroups = elbv2.New(aws, s.Balancer.TargetGroups), len(s.Balancer.TargetGroups)

@@ -85,6 +85,7 @@ func TestWhatIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 		"a policy that makes no sense":  {ask: func(r *operator.Request) { r.Policy = json.RawMessage(`{"batch":"0%"}`) }, kind: operator.Wrong, words: []string{"policy.batch is 0%"}},
 		"a message that is too long":    {ask: func(r *operator.Request) { r.Message = strings.Repeat("x", 4096) }, kind: operator.Wrong, words: []string{"4096", "shorten the message"}},
 		"a message with a control code": {ask: func(r *operator.Request) { r.Message = "\x1b[2J" }, kind: operator.Wrong, words: []string{"not safe to show"}},
+		"a group at its minimum":        {options: func(o *operator.Options) { o.Standby = true }, kind: operator.Wrong, words: []string{"wants 3 instances and has MinSize 3", "MinSize be 2 at most"}},
 		"a group that is not there":     {options: func(o *operator.Options) { o.Group = "other" }, kind: operator.Wrong, words: []string{"there is no Auto Scaling group other"}},
 		"records of the future":         {prepare: (*fleet).future, kind: operator.Failed, words: []string{"newer bootagent", "upgrade it"}},
 	} {

@@ -297,7 +297,7 @@ func (g groups) Describe(_ context.Context, name string) (model.ScalingGroup, er
 	if name != "shop-asg" {
 		return model.ScalingGroup{}, fmt.Errorf("there is no Auto Scaling group %s: %w", name, model.ErrConfiguration)
 	}
-	out := model.ScalingGroup{Name: name, Desired: len(g.nodes), Most: g.most}
+	out := model.ScalingGroup{Name: name, Least: len(g.nodes), Desired: len(g.nodes), Most: g.most}
 	for _, n := range g.nodes {
 		out.Instances = append(out.Instances, model.ScalingInstance{ID: n.id, Lifecycle: model.LifecycleInService, Healthy: true})
 	}

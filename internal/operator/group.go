@@ -15,7 +15,8 @@ type Health struct {
 	// Known says that the group was found; where nothing is registered in the balancer only its name finds it.
 	Known bool   `json:"known"`
 	Name  string `json:"name,omitempty"`
-	// Desired and Most are its numbers of instances, as it is set.
+	// Least, Desired and Most are its numbers of instances, as it is set.
+	Least   int `json:"least"`
 	Desired int `json:"desired"`
 	Most    int `json:"most"`
 	// Members are the instances that are not on their way out.
@@ -139,7 +140,7 @@ func (o *Operator) groupName(ctx context.Context, targets []model.TargetHealth) 
 
 // health puts what Auto Scaling and the balancer say of the same instances together, as a leader does, and why one is not healthy.
 func health(group model.ScalingGroup, targets []model.TargetHealth, groups int) Health {
-	h := Health{Known: true, Name: group.Name, Desired: group.Desired, Most: group.Most}
+	h := Health{Known: true, Name: group.Name, Least: group.Least, Desired: group.Desired, Most: group.Most}
 	for _, seen := range rollout.Look(group, targets, groups, 0).Members {
 		i := group.Instances[slices.IndexFunc(group.Instances, func(i model.ScalingInstance) bool { return i.ID == seen.ID })]
 		m := Member{ID: i.ID, Lifecycle: i.Lifecycle, InService: seen.InService, Healthy: seen.InService && seen.Healthy}

@@ -85,6 +85,8 @@ type Options struct {
 	Group string
 	// TargetGroups is how many there are; 0 for no balancer.
 	TargetGroups int
+	// Standby says that instances switch in standby (balancer.mode asg).
+	Standby bool
 	// By is who asks, "ann@laptop".
 	By string
 	// Nonce tells this deploy from every other: a random text.

@@ -180,6 +180,10 @@ func (o *Operator) healthyEnough(ctx context.Context, w wish) error {
 	if err != nil {
 		return err
 	}
+	if o.Standby && len(h.Members) > 0 && h.Desired <= h.Least {
+		return refuse(Wrong, "the Auto Scaling group %s wants %d instances and has MinSize %d, so none could enter standby to switch (balancer.mode asg): "+
+			"let MinSize be %d at most", h.Name, h.Desired, h.Least, max(h.Desired-1, 0))
+	}
 	members, healthy := h.inService(), h.healthy()
 	floor := w.policy.Floor(members)
 	switch {
