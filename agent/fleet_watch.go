@@ -277,5 +277,5 @@ func (a *Agent) pace(w *world) Pace {
 		p, ok := r.Parts[w.id.InstanceID]
 		slot = ok && p.Open()
 	}
-	return Pace{Group: w.observed.Membership.Desired, Slot: slot || d.RunTask, Leads: d.Leads}
+	return Pace{Group: w.observed.Membership.Desired, Slot: slot || d.RunTask || w.fleet.tasking, Leads: d.Leads}
 }

@@ -187,8 +187,12 @@ func (s *step) taskLost() bool {
 	t := s.Rollout.Task
 	if t.State == TaskRunning && s.still("task/"+s.Rollout.Release.key(), s.Rollout.text["task"]) >= Lease {
 		t.State = TaskUnknown
-		state := s.paused(fmt.Sprintf("%s ran the release task and has gone silent: how far it came is unknown. Look, then resume, or abort", t.By))
-		s.commit("the release task's runner is gone", leading{state: &state, set: map[string]string{"task": text(t)}})
+		l := leading{set: map[string]string{"task": text(t)}}
+		if s.Rollout.State.forward() { // a way back goes on whatever came of it
+			state := s.paused(fmt.Sprintf("%s ran the release task and has gone silent: how far it came is unknown. Look, then resume, or abort", t.By))
+			l.state = &state
+		}
+		s.commit("the release task's runner is gone", l)
 		return true
 	}
 	if t.State == TaskUnknown && s.Rollout.State.forward() {

@@ -128,3 +128,31 @@ func TestABakeBeginsWhenItIsWritten(t *testing.T) {
 		t.Errorf("it baked for %s, want 20s", baked)
 	}
 }
+
+// The way back does not depend on the release task any more, so who ran it is not waited for, nor asked to begin.
+func TestAnAbortWhileTheReleaseTaskRunsIsCarriedOutWhoeverDies(t *testing.T) {
+	t.Parallel()
+	for _, dies := range []bool{false, true} {
+		f := newFleet(t, 3)
+		for _, n := range f.agents {
+			n.task, n.taskTakes = rollout.Candidate{Task: true}, 10*time.Hour
+		}
+		f.put(release(2))
+		f.until("the claim", func() bool { return f.rollout().Task.State == rollout.TaskRunning })
+		f.operate(rollout.AbortRollout(f.rollout(), must(rollout.DecodeStable(f.records["stable"])), "ann", ""))
+		for _, n := range f.agents {
+			if n.gone = dies && n.id == f.rollout().Task.By; n.gone {
+				n.dead = true
+			}
+		}
+		f.until("the end", func() bool { return !f.rollout().State.Live() || f.rollout().State.Status == rollout.Paused })
+		if got := f.rollout().State; got.Status != rollout.Aborted {
+			t.Errorf("it is %+v", got)
+		}
+		for _, n := range f.agents {
+			if n.last.RunTask {
+				t.Errorf("%s is asked to run the task of a release that was aborted", n.id)
+			}
+		}
+	}
+}

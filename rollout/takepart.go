@@ -192,8 +192,8 @@ func (s *step) runTask(t Task) {
 			s.Writes[len(s.Writes)-1].Changes[0].Set["failure"] = text(Failure{Instance: s.Self.ID, Cause: cut(s.taskCause())})
 		}
 	default:
-		s.RunTask = true
-		if s.due("task") {
+		s.RunTask = s.Ready.ID == s.Rollout.Release.ID // on the way back, or without a slot, it does not begin any more
+		if s.Rollout.State.Live() && s.due("task") {
 			s.renewed["task"] = s.now
 			t.Counter++
 			s.writeTask(t, "renew the claim on the release task")
