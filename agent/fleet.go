@@ -32,7 +32,8 @@ type fleet struct {
 	at       time.Duration // when the records of the last decision began to be read; of an earlier one where they could not be
 	alone    bool          // the last decision was taken without the records, which have been out of reach for long
 
-	standby    bool // the plan asks for standby
+	standby    bool          // the plan asks for standby
+	chores     time.Duration // when the mirror, or another's standby, may be tried again
 	resolution rollout.Resolution
 	resolving  rollout.ID // whose ref is being resolved; zero for none
 	task       rollout.TaskRun
@@ -55,7 +56,7 @@ func (w *world) follow() {
 // fresh says how long after the records were read a decision is good for a step that changes what serves; and after how
 // long without the records the last word, or the mirror's, has to do.
 const (
-	fresh     = 2 * time.Second
+	fresh     = 5 * time.Second
 	unreached = time.Minute
 )
 
@@ -182,10 +183,10 @@ func (a *Agent) resolve(ctx context.Context, w *world) {
 	}
 	f.resolving = id
 	a.goes(func() {
-		ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+		limited, cancel := context.WithTimeout(ctx, resolvePatience)
 		defer cancel()
 		end := a.phase("resolve", id, zap.String("ref", ref))
-		revision, err := a.Preparer.Resolve(ctx, ref)
+		revision, err := a.Preparer.Resolve(limited, ref)
 		end(err)
 		a.post(ctx, func(w *world) {
 			w.fleet.resolving = rollout.ID{}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,19 +58,48 @@ func (a *Agent) watchRecords(ctx context.Context) (time.Duration, error) {
 	if failed != nil {
 		return min(pause, rollout.Renew/2), nil
 	}
-	if err := errors.Join(a.keepMirror(ctx, d.Mirror), a.restore(ctx, d.Restore)); err != nil {
-		return 0, err
-	}
 	wrote, err := a.apply(ctx, d.Writes)
-	switch {
-	case errors.Is(err, rollout.ErrConflict):
+	if errors.Is(err, rollout.ErrConflict) {
 		return rand.N(contended), nil
-	case err != nil:
-		return 0, err
+	}
+	a.post(ctx, func(w *world) { a.problem(w, "table writes", err) })
+	switch kept := a.chores(ctx, d); {
+	case err != nil: // who leads, or has a slot, must not be silent for long
+		return min(pause, rollout.Renew/2), nil
 	case wrote, len(d.Read) > 0:
 		return 0, nil
+	case !kept:
+		return min(pause, choresPause), nil
 	}
 	return pause, nil
+}
+
+// choresPause is how long what could not be done beside the rollout waits until it is tried again.
+const choresPause = 30 * time.Second
+
+// chores keeps the mirror, and brings back what others left in standby. Where that fails it is told, and stands in no rollout's way; it
+// says whether nothing is left to do.
+func (a *Agent) chores(ctx context.Context, d rollout.Decision) (kept bool) {
+	var group string
+	now, due := a.mono(), false
+	wanted := !d.Mirror.IsZero() || len(d.Restore) > 0
+	if err := a.tell(ctx, func(w *world) {
+		if group, due = w.observed.Membership.Group, now >= w.fleet.chores; !wanted {
+			a.problem(w, "label", nil)
+		}
+	}); err != nil || !wanted || !due {
+		return !wanted
+	}
+	failed := errors.Join(a.keepMirror(ctx, d.Mirror), a.restore(ctx, group, d.Restore))
+	a.post(ctx, func(w *world) {
+		a.problem(w, "label", failed)
+		if failed != nil {
+			w.fleet.chores = now + choresPause
+		} else if !d.Mirror.IsZero() {
+			w.fleet.published.Mirror = rollout.Release{ID: d.Mirror} // its revision comes with the next read
+		}
+	})
+	return failed == nil
 }
 
 // view reads the records. Where they can't be reached the view is not reached, and the error says why.
@@ -117,13 +145,9 @@ func (a *Agent) apply(ctx context.Context, writes []rollout.Write) (wrote bool, 
 }
 
 // restore brings back from standby what agents that are gone have left there.
-func (a *Agent) restore(ctx context.Context, instances []string) error {
-	if len(instances) == 0 || a.Standby == nil {
+func (a *Agent) restore(ctx context.Context, group string, instances []string) error {
+	if a.Standby == nil {
 		return nil
-	}
-	var group string
-	if err := a.tell(ctx, func(w *world) { group = w.observed.Membership.Group }); err != nil {
-		return err
 	}
 	var errs []error
 	for _, id := range instances {
@@ -143,88 +167,7 @@ func (a *Agent) keepMirror(ctx context.Context, to rollout.ID) error {
 	if end(err); err != nil {
 		return fmt.Errorf("label version %d of the release parameter stable: %w", to.Number, err)
 	}
-	return a.tell(ctx, func(w *world) { w.fleet.published.Mirror = rollout.Release{ID: to} }) // its revision comes with the next read
-}
-
-// watchRelease reads the parameter.
-func (a *Agent) watchRelease(ctx context.Context) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, write)
-	defer cancel()
-	read, missing := a.Parameters.Read(ctx)
-	if errors.Is(missing, model.ErrNoRelease) {
-		read = model.Published{}
-	} else if missing != nil {
-		return 0, missing
-	}
-	if err := a.seed(ctx, read); err != nil {
-		return 0, err
-	}
-	published := a.published(read)
-	var pause time.Duration
-	var ask bool
-	if err := a.tell(ctx, func(w *world) {
-		pause = a.pace(w).Release()
-		if ask = w.fleet.history.saw(published.Number, w.fleet.opened); !ask {
-			a.learn(w, published, missing)
-		}
-	}); err != nil || !ask {
-		return pause, err
-	}
-	history, err := a.Parameters.History(ctx, 1)
-	if err != nil && !errors.Is(err, model.ErrNoRelease) {
-		return 0, err
-	}
-	return pause, a.tell(ctx, func(w *world) {
-		w.fleet.history.anew = len(history) == 0 || history[0].Number < w.fleet.history.highest
-		a.learn(w, published, missing)
-	})
-}
-
-// learn takes what the parameter says into the world; what is new wakes who decides on it.
-func (a *Agent) learn(w *world, p rollout.Published, missing error) {
-	f := &w.fleet
-	p.Anew = f.history.anew
-	if p.Number < f.history.highest && !p.Anew {
-		p.Number, p.Intent, p.Err, p.Newer = f.published.Number, f.published.Intent, f.published.Err, f.published.Newer // a stale read
-	}
-	was := f.published
-	f.published, f.seen = p, true
-	if was.Number != p.Number && p.Number != 0 {
-		a.Log.Info("the parameter asks for a release", zap.Int64("release", p.Number), zap.String("ref", p.Intent.Ref))
-	}
-	if was.Number != p.Number || was.Mirror.ID != p.Mirror.ID || was.Anew != p.Anew || !f.known {
-		a.nudge("records")
-	}
-	a.problem(w, "intent", cmp.Or(p.Err, missing))
-}
-
-// published makes sense of the parameter's versions, whose values are untrusted.
-func (a *Agent) published(read model.Published) rollout.Published {
-	p := rollout.Published{Number: read.Newest.Number}
-	if p.Number != 0 {
-		p.Intent, p.Err = a.intent(read.Newest)
-		var newer *rollout.SchemaError
-		p.Newer = errors.As(p.Err, &newer)
-	}
-	if read.Stable != nil {
-		p.Mirror.Number = read.Stable.Number
-		if intent, err := a.intent(*read.Stable); err == nil { // one that can't be read names nothing that could be booted
-			p.Mirror = rollout.Release{ID: rollout.ID{Epoch: intent.Epoch, Number: read.Stable.Number}, Revision: intent.Revision, Ref: intent.Ref}
-		}
-	}
-	return p
-}
-
-// intent reads a version's value; an error says that it is no release.
-func (a *Agent) intent(v model.Version) (rollout.Intent, error) {
-	intent, err := rollout.ParseIntent(v.Value)
-	if err != nil {
-		return rollout.Intent{}, fmt.Errorf("version %d of the release parameter is not a release, and is passed over: %w", v.Number, err)
-	}
-	if intent.Repository != "" && intent.Repository != a.Repository {
-		return rollout.Intent{}, fmt.Errorf("version %d of the release parameter names the repository %q, and this instance serves %q (source.url): it is passed over", v.Number, intent.Repository, a.Repository)
-	}
-	return intent, nil
+	return nil
 }
 
 // watchFleet looks at the group while this agent leads.
