@@ -140,7 +140,7 @@ func (s *step) nextLead(l leading) Lead {
 		lead.Serial, lead.Baked, lead.Idle, lead.Done = s.Rollout.State.Serial, 0, 0, s.done()
 		elapsed = min(elapsed, s.still("state", s.Rollout.text["state"])) // what was before the state is none of its time
 	}
-	if s.Rollout.Task.State != TaskRunning { // which has a time-out of its own, and whose runner is watched
+	if s.Rollout.Task.State != TaskRunning || !s.Rollout.State.forward() { // which has a time-out of its own, and whose runner is watched
 		lead.Idle += elapsed.Milliseconds()
 	}
 	if s.bakes() { // a leader that slept has not seen how the release did

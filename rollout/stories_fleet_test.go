@@ -132,7 +132,7 @@ func TestABakeBeginsWhenItIsWritten(t *testing.T) {
 // The way back does not depend on the release task any more, so who ran it is not waited for, nor asked to begin.
 func TestAnAbortWhileTheReleaseTaskRunsIsCarriedOutWhoeverDies(t *testing.T) {
 	t.Parallel()
-	for _, dies := range []bool{false, true} {
+	for _, befalls := range []string{"nothing", "its agent dies", "its app fails"} {
 		f := newFleet(t, 3)
 		for _, n := range f.agents {
 			n.task, n.taskTakes = rollout.Candidate{Task: true}, 10*time.Hour
@@ -141,15 +141,16 @@ func TestAnAbortWhileTheReleaseTaskRunsIsCarriedOutWhoeverDies(t *testing.T) {
 		f.until("the claim", func() bool { return f.rollout().Task.State == rollout.TaskRunning })
 		f.operate(rollout.AbortRollout(f.rollout(), must(rollout.DecodeStable(f.records["stable"])), "ann", ""))
 		for _, n := range f.agents {
-			n.dead = dies && n.id == f.rollout().Task.By
+			n.dead = befalls == "its agent dies" && n.id == f.rollout().Task.By
+			n.sick = befalls == "its app fails" && n.id == f.rollout().Task.By
 		}
 		f.until("the end", func() bool { return !f.rollout().State.Live() || f.rollout().State.Status == rollout.Paused })
 		want := rollout.Aborted
-		if dies {
+		if befalls != "nothing" {
 			want = rollout.FailedState // its slot is open still
 		}
 		if got := f.rollout().State; got.Status != want {
-			t.Errorf("it is %+v, want %s", got, want)
+			t.Errorf("%s: it is %+v, want %s", befalls, got, want)
 		}
 		for _, n := range f.agents {
 			if n.last.RunTask {

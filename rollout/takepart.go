@@ -192,7 +192,9 @@ func (s *step) runTask(t Task) {
 			s.Writes[len(s.Writes)-1].Changes[0].Set["failure"] = text(Failure{Instance: s.Self.ID, Cause: cut(s.taskCause())})
 		}
 	default:
-		s.RunTask = s.Ready.ID == s.Rollout.Release.ID // on the way back, or without a slot, it does not begin any more
+		if s.Rollout.State.forward() { // on the way back it does not begin any more
+			s.RunTask, s.Ready = true, s.Rollout.Release
+		}
 		if s.Rollout.State.Live() && s.due("task") {
 			s.renewed["task"] = s.now
 			t.Counter++
