@@ -73,6 +73,7 @@ func TestAReleaseWaitsForAPermission(t *testing.T) {
 		after  bool   // after the handover: the old release goes on beside the new one
 	}{
 		{"ssm:GetParameters", "release", false},
+		{"dynamodb:GetItem", "records", false},
 		{"ssm:GetParametersByPath", "start web", false},
 		{"elasticloadbalancing:RegisterTargets", "register port", false},
 		{"elasticloadbalancing:DescribeTargetHealth", "wait for the balancer", false},
@@ -92,6 +93,8 @@ func TestAReleaseWaitsForAPermission(t *testing.T) {
 	rule := l.deny("ssm:LabelParameterVersion")
 	last = l.put("main")
 	l.wait("told of the label", inService(last), denied("ssm:LabelParameterVersion"))
+	last = l.put("main") // the label serves people who look: no rollout waits for it
+	l.wait("on the next one all the same", inService(last), denied("ssm:LabelParameterVersion"))
 	rule.Remove()
 	l.until("labelled", func() error { return l.labelled(last) })
 	l.until("settled", func() error { return l.settled(i, last) })
