@@ -225,6 +225,26 @@ func TestTheTableOpensTheAppsOwnRecordsOnly(t *testing.T) {
 	}
 }
 
+// A KMS key may be of many apps, and the deployer is not to read the app's secrets.
+func TestTheKeyOpensTheParametersThatAreMeantOnly(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"agent": "*", "deployer": "git-*"} {
+		found := 0
+		for _, s := range loadPolicy(t, name).Statement {
+			if !slices.Contains(s.Action, "kms:Decrypt") {
+				continue
+			}
+			found++
+			if got := s.Condition["StringLike"]["kms:EncryptionContext:PARAMETER_ARN"]; !slices.Equal(got, list{"arn:aws:ssm:REGION:ACCOUNT:parameter/bootagent/APP/ENV/" + want}) {
+				t.Errorf("iam/%s.json: %s opens %v", name, s.Sid, got)
+			}
+		}
+		if found != 1 {
+			t.Errorf("iam/%s.json has %d statements on the key", name, found)
+		}
+	}
+}
+
 var (
 	section = regexp.MustCompile(`(?m)^## .*\(([a-z]+)\.json\)$`)
 	row     = regexp.MustCompile("(?m)^\\| `([a-z]+:[A-Za-z]+)` \\| ([^|]+) \\| ([^|]+) \\|$")
