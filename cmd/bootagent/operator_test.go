@@ -95,7 +95,7 @@ func newLaptop(t *testing.T, repo string) *laptop {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": r.Endpoint(), "AWS_REGION": r.Name(), "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-test",
+		"AWS_ENDPOINT_URL": r.Endpoint(), "AWS_REGION": r.Name(), "AWS_ACCESS_KEY_ID": person, "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-test",
 		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "BOOTAGENT_APP": "shop", "BOOTAGENT_ENV": "prod", "BOOTAGENT_BY": "ann@laptop",
 		"BOOTAGENT_CONFIG": "", "STATE_DIRECTORY": filepath.Join(t.TempDir(), "none"), "RUNTIME_DIRECTORY": filepath.Join(t.TempDir(), "none"),
 	} {
@@ -273,6 +273,7 @@ func TestTheCommandsOfAnOperatorFromTheFirstReleaseToTheLast(t *testing.T) {
 		}
 	}
 	l.agents()
+	deployer := l.asDeployer("prod", "test")
 
 	command(t, "status").expect(t, exitDone, []string{"shop prod", "no release yet", "shop-asg: 3 wanted, 3 in service, 3 of them healthy"}, nil)
 	command(t, "deploy", "v1", "-m", "the first").expect(t, exitDone, []string{"release 1", "ref v1 is put", "is stable: the whole fleet has it"}, nil)
@@ -325,6 +326,15 @@ func TestTheCommandsOfAnOperatorFromTheFirstReleaseToTheLast(t *testing.T) {
 	if n := len(l.region.Calls(calls.Filter{Service: "ssm", Operation: "PutParameter"})); n != 2+4+1 { // configurations, releases, the refused one
 		t.Errorf("PutParameter was called %d times", n)
 	}
+
+	private := gittest.NewSSHServer(t, repo, gittest.SSHOptions{})
+	if _, err := ssm.New(awstest.Session(t, l.region.Endpoint()), ssm.Options{Release: "/bootagent/shop/prod/git-key"}).Put(t.Context(), private.ClientKey); err != nil {
+		t.Fatal(err)
+	}
+	conf := file(t, "private.yaml", fmt.Sprintf("version: 1\napp: shop\nenv: prod\nsource: {url: %q, auth: {key: /bootagent/shop/prod/git-key}, known_hosts: %q}\n"+
+		"balancer: {target_groups: [shop-web]}\nfleet: {table: bootagent}\n", private.CloneURL(), private.KnownHosts))
+	command(t, "deploy", "v2", "--dry-run", "--config", conf).expect(t, exitDone, []string{"ref v2"}, nil)
+	deployer.expectNoMore(t)
 }
 
 func TestSettingsSayWhichAppAndWhere(t *testing.T) {
