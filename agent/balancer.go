@@ -48,8 +48,7 @@ func (a *Agent) awaitBalancer(ctx context.Context, on scene, s AwaitBalancer) er
 	patience := balancerPatience(on.groups)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	// Many may wait at the same time, after a scale-out: the pause grows, further in a large group.
-	pause, longest := 500*time.Millisecond, max(5*time.Second, time.Duration(on.membership.Desired)*20*time.Millisecond)
+	pause, longest := Pace{Group: on.membership.Desired}.Await()
 	var last error
 	for {
 		health, err := a.Balancer.Health(ctx, on.id.InstanceID, []int{s.Port})
@@ -97,11 +96,4 @@ func unhealthy(health []model.TargetHealth, port int) error {
 		return err
 	}
 	return fmt.Errorf("the balancer says nothing of port %d", port)
-}
-
-// share is the pause between two requests of which the whole fleet together
-// may make about ten a second: at least the given one, longer in a large group.
-// ELBv2's Describe calls and the design's budget for SSM are ten a second an account.
-func (a *Agent) share(m model.Membership, least time.Duration) time.Duration {
-	return max(least, time.Duration(m.Desired)*100*time.Millisecond)
 }

@@ -11,6 +11,9 @@ const (
 	// drainQuiet is how many samples in a row must show no connection: a balancer that opens a connection for
 	// each request shows none between two of them.
 	drainQuiet = 5
+	// defaultDelay is the deregistration delay of a target group that says no other.
+	// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html
+	defaultDelay = 300 * time.Second
 )
 
 // drainState is what a drain knows. It is pure: sample in, decision out.
@@ -39,6 +42,9 @@ func (d *drainState) sample(elapsed time.Duration, connections int) bool {
 func (a *Agent) drain(ctx context.Context, on scene, s Drain) error {
 	since := on.memory.Ports[s.Port].Deregistered
 	delay := time.Duration(0)
+	if a.Balancer != nil && on.groups == nil { // they were not asked for yet
+		delay = defaultDelay
+	}
 	for _, g := range on.groups {
 		delay = max(delay, time.Duration(g.DeregistrationDelay)*time.Second)
 	}

@@ -15,7 +15,7 @@ const (
 	// A fleet of up to twenty looks every two seconds; larger ones share ten requests a second: Parameter Store gives an
 	// account forty, at no cost. https://docs.aws.amazon.com/general/latest/gr/ssm.html
 	pollLeast   = 2 * time.Second
-	pollRelease = 100 * time.Millisecond // for each instance of the group
+	pollRelease = 110 * time.Millisecond // for each instance of the group; a nudge now and then comes on top
 	// The records are two reads each time, of a partition that has 3,000 read units a second; the rollout of a
 	// thousand instances is some twenty units. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html
 	pollRecords = 40 * time.Millisecond // for each instance of the group
@@ -23,6 +23,13 @@ const (
 	pollSlot = 5 * time.Second
 	// The leader alone looks at the group and the balancer, whose Describe calls have ten requests a second or so.
 	pollGroup = 5 * time.Second
+	// Of those ten the instances that wait for nothing take less than half: that way only what somebody changed by hand is found.
+	pollTargets = 30 * time.Second
+	eachTargets = 250 * time.Millisecond // for each instance of the group
+	// What waits for its targets looks sooner: a batch of them, and after a scale-out everybody.
+	eachWaiting  = 100 * time.Millisecond
+	firstWaiting = 5 * time.Millisecond
+	eachFailed   = 50 * time.Millisecond
 )
 
 // Release is the pause between two reads of the release parameter.
@@ -45,6 +52,25 @@ func (p Pace) Look() time.Duration {
 	return pollGroup
 }
 
-func (p Pace) share(each time.Duration) time.Duration {
-	return max(pollLeast, time.Duration(p.Group)*each)
+// Targets is the pause between two looks of an instance at its own targets; urgent where it waits for them to change.
+func (p Pace) Targets(urgent bool) time.Duration {
+	if urgent {
+		return max(pollLifecycle, p.each(eachWaiting))
+	}
+	return max(pollTargets, p.each(eachTargets))
 }
+
+// Later is the pause before an instance that boots asks for what it does not need at once: who boots with it needs more.
+func (p Pace) Later() time.Duration { return p.each(eachTargets) }
+
+// Again is the least pause after a look at the targets that failed: where it was throttled many were, and would be again.
+func (p Pace) Again() time.Duration { return p.each(eachFailed) }
+
+// Await gives the pauses between two looks at a target that is to become healthy: the first, and the longest that it grows to.
+func (p Pace) Await() (first, longest time.Duration) {
+	return max(500*time.Millisecond, p.each(firstWaiting)), max(5*time.Second, p.each(eachWaiting))
+}
+
+func (p Pace) share(each time.Duration) time.Duration { return max(pollLeast, p.each(each)) }
+
+func (p Pace) each(d time.Duration) time.Duration { return time.Duration(p.Group) * d }

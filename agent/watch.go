@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -10,8 +11,7 @@ import (
 )
 
 const (
-	pollTargets    = 30 * time.Second // only what somebody changed by hand is found this way
-	pollLifecycle  = 5 * time.Second  // IMDS is on the machine and costs nothing
+	pollLifecycle  = 5 * time.Second // IMDS is on the machine and costs nothing
 	pollMembership = time.Hour
 	slowest        = time.Minute // between two tries of a poll that fails
 )
@@ -35,7 +35,7 @@ func (a *Agent) watch(ctx context.Context, id model.Identity, end context.Cancel
 
 // every calls look again and again: after the pause it asks for, with jitter,
 // so that a fleet that booted together does not poll together; after a
-// growing pause while it fails; at once when it is nudged. The first look is not delayed.
+// growing pause while it fails, and no less than it asks for; at once when it is nudged. The first look is not delayed.
 func (a *Agent) every(ctx context.Context, name string, look func(context.Context) (time.Duration, error)) {
 	a.goes(func() {
 		for failures := 0; ; {
@@ -46,7 +46,7 @@ func (a *Agent) every(ctx context.Context, name string, look func(context.Contex
 			a.post(ctx, func(w *world) { a.problem(w, name, err) })
 			if err != nil {
 				failures++
-				pause = min(time.Second<<min(failures, 6), slowest)
+				pause = max(pause, min(time.Second<<min(failures, 6), slowest))
 			} else {
 				failures = 0
 			}
@@ -65,42 +65,53 @@ func (a *Agent) every(ctx context.Context, name string, look func(context.Contex
 
 // watchTargets reads what the balancer says of this instance's ports, and of
 // the target groups where that is not known yet.
-func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Duration, error) {
+func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (pause time.Duration, err error) {
+	asked, err := a.lookAtTargets(ctx, id)
+	told := a.tell(ctx, func(w *world) {
+		m := w.memory
+		urgent := a.Rules.Attached && (m.Leaving != Stays || m.Aside) || // Auto Scaling is about to take it out, or to bring it back
+			m.Serving && m.Port != 0 && !w.observed.Targets[m.Port].Healthy
+		switch p := a.pace(w); {
+		case err != nil:
+			pause = p.Again()
+		case w.groups == nil && !asked:
+			pause = p.Later()
+		default:
+			pause = p.Targets(urgent)
+		}
+	})
+	return pause, cmp.Or(err, told)
+}
+
+// lookAtTargets asks for the target groups once the targets are known, which is all that an instance needs to be registered. In
+// balancer.mode asg the groups say on which port. It says whether it has asked for them.
+func (a *Agent) lookAtTargets(ctx context.Context, id model.Identity) (ask bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, write)
 	defer cancel()
-	var v struct {
-		ports  []int
-		groups []model.TargetGroup
-		pause  time.Duration
-	}
+	var ports []int
 	if err := a.tell(ctx, func(w *world) {
-		v.ports, v.groups, v.pause = a.ports(w), w.groups, a.share(w.observed.Membership, pollTargets)
-		m := w.memory
-		waits := a.Rules.Attached && (m.Leaving != Stays || m.Aside) // Auto Scaling is about to take it out, or to bring it back
-		if waits || m.Serving && m.Port != 0 && !w.observed.Targets[m.Port].Healthy {
-			v.pause = a.share(w.observed.Membership, pollLifecycle)
-		}
+		ports, ask = a.ports(w), w.groups == nil && (a.Rules.Attached || w.observed.TargetsKnown)
 	}); err != nil {
-		return 0, err
+		return ask, err
 	}
-	if v.groups == nil {
+	if ask {
 		groups, err := a.Balancer.Groups(ctx)
 		if err != nil {
-			return 0, err
+			return ask, err
 		}
 		port := 0
 		if a.Rules.Attached {
 			if port, err = ownPort(groups); err != nil {
-				return 0, err
+				return ask, err
 			}
-			v.ports = append(v.ports, port)
+			ports = append(ports, port)
 		}
 		a.post(ctx, func(w *world) { w.groups, w.observed.GroupPort = groups, port })
 	}
 	began := a.Now()
-	health, err := a.Balancer.Health(ctx, id.InstanceID, v.ports)
+	health, err := a.Balancer.Health(ctx, id.InstanceID, ports)
 	if err != nil {
-		return 0, err
+		return ask, err
 	}
 	a.post(ctx, func(w *world) {
 		if w.moved.After(began) {
@@ -109,7 +120,7 @@ func (a *Agent) watchTargets(ctx context.Context, id model.Identity) (time.Durat
 		}
 		w.observed.Targets, w.observed.TargetsKnown = targetsOf(health), true
 	})
-	return v.pause, nil
+	return ask, nil
 }
 
 // ports are those that this instance may have targets on: the range, and what
