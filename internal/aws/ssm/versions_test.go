@@ -57,8 +57,9 @@ func TestVersions(t *testing.T) {
 				put(t, s, prefix+"/release", fmt.Sprint("v", i+1), types.ParameterTypeString)
 			}
 			all, err := p.History(t.Context(), 0)
-			if err != nil || len(all) != 100 || all[0].Number != 101 || all[99].Number != 2 || all[99].Value != "v2" {
-				t.Errorf("%d versions, %v", len(all), err)
+			// The SDK may have put one a second time, where an answer was slow: a version more.
+			if err != nil || len(all) != 100 || all[0].Value != "v101" || all[0].Number < 101 || all[0].Number-all[99].Number != 99 {
+				t.Fatalf("%d versions, %v", len(all), err)
 			}
 		},
 		"a labeled oldest version makes no room": func(t *testing.T, s *session.Session, prefix string) {
