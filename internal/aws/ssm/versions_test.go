@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/bootagent/bootagent/internal/aws/awstest"
 	"github.com/bootagent/bootagent/internal/aws/session"
 	"github.com/bootagent/bootagent/internal/aws/ssm"
 	"github.com/bootagent/bootagent/internal/model"
@@ -51,6 +53,24 @@ func TestVersions(t *testing.T) {
 				}
 			}
 		},
+		"a secret is no release": func(t *testing.T, s *session.Session, prefix string) {
+			put(t, s, prefix+"/release", "main", types.ParameterTypeSecureString)
+			_, err := ssm.New(s, ssm.Options{Release: prefix + "/release"}).Put(t.Context(), "v2")
+			if err == nil {
+				t.Skip("this server changes the type of a parameter, which AWS does not")
+			}
+			isConfiguration(t, err)
+			says(t, err, prefix+"/release is no String", "--type String")
+		},
+	})
+}
+
+// A hundred versions are told of to the region alone: moto takes half a minute for them on a busy machine, and what it answers to fewer
+// is held above.
+func TestLongHistories(t *testing.T) {
+	t.Parallel()
+	s := awstest.Session(t, openRegion(t).Endpoint())
+	for name, story := range map[string]func(t *testing.T, s *session.Session, prefix string){
 		"a history of several pages": func(t *testing.T, s *session.Session, prefix string) {
 			p := ssm.New(s, ssm.Options{Release: prefix + "/release"})
 			for i := range 101 {
@@ -73,16 +93,12 @@ func TestVersions(t *testing.T) {
 			isConfiguration(t, err)
 			says(t, err, name+" has its 100 versions", "carries a label, stable", "unlabel-parameter-version --name "+name+" --labels stable")
 		},
-		"a secret is no release": func(t *testing.T, s *session.Session, prefix string) {
-			put(t, s, prefix+"/release", "main", types.ParameterTypeSecureString)
-			_, err := ssm.New(s, ssm.Options{Release: prefix + "/release"}).Put(t.Context(), "v2")
-			if err == nil {
-				t.Skip("this server changes the type of a parameter, which AWS does not")
-			}
-			isConfiguration(t, err)
-			says(t, err, prefix+"/release is no String", "--type String")
-		},
-	})
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			story(t, s, "/"+strings.ReplaceAll(name, " ", "-"))
+		})
+	}
 }
 
 // What becomes of a put whose answer is lost is found out before it is put again.
