@@ -42,9 +42,9 @@ type Rules struct {
 
 // goal is the release that this instance should come to serve: the fleet's, unless it failed here. Then it is what
 // serves already, or what served before this boot, if that is what somebody wants.
-func goal(d Desired, m Memory) model.Release {
-	if !d.Known {
-		return m.InService
+func goal(o Observed, d Desired, m Memory) model.Release {
+	if !d.Known || o.rejoins(m) {
+		return m.InService // and then, as everything in service, it gives way in its turn
 	}
 	return best(d, m)
 }
@@ -65,6 +65,20 @@ func best(d Desired, m Memory) model.Release {
 // current says whether a release still is the one that somebody wants: what a boot may register.
 func (d Desired) current(rel model.Release) bool {
 	return d.Known && !rel.IsZero() && rel.Number == d.Goal.Number
+}
+
+// rejoins says whether what was in service before this boot was registered on it, and may have requests already, although it is not
+// in service again yet.
+func (o Observed) rejoins(m Memory) bool {
+	if m.Serving || m.InService.IsZero() || m.failed(m.InService) {
+		return false
+	}
+	for port, use := range m.Ports {
+		if o.Targets[port].Registered && use.Release.Number == m.InService.Number && use.Deregistered.IsZero() && use.Condemned == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (m Memory) failed(rel model.Release) bool {

@@ -23,7 +23,7 @@ func (a *Agent) observe(life context.Context, w *world) {
 		forgetIncarnations(w)
 	}
 	// Ports matter only where something is to be started, and the kernel's table of sockets can be long.
-	if !w.memory.Serving || w.memory.Port == 0 || goal(w.desired, w.memory).Number != w.memory.InService.Number {
+	if !w.memory.Serving || w.memory.Port == 0 || goal(w.observed, w.desired, w.memory).Number != w.memory.InService.Number {
 		listening, err := a.Sockets.Listening()
 		a.problem(w, "sockets", err)
 		if err == nil {

@@ -21,7 +21,7 @@ import (
 // way as soon as the new one is prepared: restart.go.) Whatever then
 // should not be there any more is deregistered, drained and stopped; on an instance that leaves, that is everything.
 func Plan(o Observed, d Desired, m Memory, now time.Time) []Step {
-	p := &plan{Observed: o, Desired: d, Memory: m, now: now, goal: goal(d, m), switching: switching(o, d, m)}
+	p := &plan{Observed: o, Desired: d, Memory: m, now: now, goal: goal(o, d, m), switching: switching(o, d, m)}
 	if m.Leaving == Stays {
 		if !p.switching {
 			p.advance(m.InService)
@@ -225,7 +225,7 @@ func (p *plan) serves(rel model.Release, u unit.Status) bool {
 // mayRegister says whether the release is one that may take traffic: what this boot had in service already, or
 // what somebody wants now. A machine that slept must not come back with yesterday's release.
 func (p *plan) mayRegister(rel model.Release) bool {
-	if p.Serving && rel.Number == p.InService.Number {
+	if rel.Number == p.InService.Number && (p.Serving || p.rejoins(p.Memory)) {
 		return true
 	}
 	return p.current(rel)
@@ -262,7 +262,7 @@ func portless(o Observed, d Desired, m Memory) error {
 	if m.Leaving != Stays {
 		return nil
 	}
-	p := &plan{Observed: o, Desired: d, Memory: m, goal: goal(d, m)}
+	p := &plan{Observed: o, Desired: d, Memory: m, goal: goal(o, d, m)}
 	prepared, ok := p.Prepared[p.goal.Number]
 	if !ok {
 		return nil

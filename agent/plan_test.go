@@ -234,6 +234,11 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"by restart: also while another one is prepared", []is{restarts(), newest(three), inService(one, 0), prepared(two), bad(two, noon)}, []Step{Start{one, web, 8080}, Prepare{three}}},
 		{"by restart: while the parameter can't be read nothing starts beside what runs", []is{restarts(), unread(), inService(one, 0), prepared(two), runs(two, 8080)}, nil},
 		{"by restart: a boot goes to what is prepared and wanted at once", []is{restarts(), newest(two), served(one), prepared(one, two)}, []Step{Start{two, web, 8080}}},
+		{"by restart: but what a boot has registered already is in service first", []is{restarts(), newest(two), served(one), prepared(one, two), runs(one, 8080), passed(one, 8080), target(8080, initialTarget.healthy()), used(one, 8080, PortUse{})},
+			[]Step{Promote{one, 8080}}},
+		{"by restart: in every group", []is{restarts(), newest(two), served(one), prepared(one, two), runs(one, 8080), passed(one, 8080), target(8080, Target{Registered: true}), used(one, 8080, PortUse{})}, []Step{Register{one, 8080}}},
+		{"by restart: unless it fails", []is{restarts(), newest(two), served(one), prepared(one, two), bad(one, noon), runs(one, 8080), target(8080, initialTarget), used(one, 8080, PortUse{})},
+			[]Step{Deregister{one, 8080, "release 2 (000000000000) takes its place"}}},
 		{"by restart: workers never overlap", []is{restarts(), newest(two), inService(two, 8080), runs(two, 8080), passed(two, 8080), worker(one), func(o *Observed, _ *Desired, _ *Memory) {
 			o.Prepared[2].Recipe.Processes[1].Overlap = true
 		}}, []Step{Stop{one, UnitName("shop", 1, "worker"), 0}}},

@@ -12,7 +12,7 @@ import (
 
 // switching says whether the goal takes the place of what is in service, by restart.
 func switching(o Observed, d Desired, m Memory) bool {
-	to := goal(d, m)
+	to := goal(o, d, m)
 	if !d.Rules.Restart || to.IsZero() || to.Number == m.InService.Number {
 		return false
 	}

@@ -70,7 +70,7 @@ func (a *Agent) publish(w *world, now time.Time) {
 	if m.Serving && m.Port != 0 { // else it is out of service, and on its way back
 		s.InService, s.Port = m.InService, m.Port
 	}
-	if g := goal(w.desired, m); !g.IsZero() && g.Number != s.InService.Number && m.Leaving == Stays {
+	if g := goal(w.observed, w.desired, m); !g.IsZero() && g.Number != s.InService.Number && m.Leaving == Stays {
 		s.Deploying = g
 	}
 	for step, act := range w.doing {
