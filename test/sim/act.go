@@ -43,6 +43,9 @@ func (p *process) desired() agent.Desired {
 
 // fresh says whether a step may be taken on what was read: those that change what serves need a reading of this very moment.
 func (p *process) fresh(step agent.Step) bool {
+	if p.paced != nil {
+		return p.paced.fresh(step)
+	}
 	return !agent.NeedsFresh(step, p.in.memory) || p.known && (p.reached == p.in.w.now || p.in.w.now-max(p.reached, p.born) >= time.Minute)
 }
 
@@ -55,6 +58,8 @@ func (p *process) begin(step agent.Step) {
 	in.memory = in.memory.Before(step)
 	attempt := p.decision.Attempt
 	var end func()
+	var failed error
+	asked := p.paced == nil
 	end = func() {
 		if p.dead() {
 			// The request may have been on its way when the agent died.
@@ -70,11 +75,21 @@ func (p *process) begin(step agent.Step) {
 			w.after(p.frozen-w.now, end)
 			return
 		}
-		if s, ok := step.(agent.AwaitBalancer); ok && !in.observed.Targets[s.Port].Healthy && p.tries > 0 && w.now-in.startedAt(s.Port) < time.Minute {
+		if !asked {
+			p.paced.requests(step, func(err error) {
+				asked, failed = true, err
+				end()
+			})
+			return
+		}
+		if s, ok := step.(agent.AwaitBalancer); ok && p.paced == nil && !in.observed.Targets[s.Port].Healthy && p.tries > 0 && w.now-in.startedAt(s.Port) < time.Minute {
 			w.after(3*time.Second, end)
 			return
 		}
-		outcome := in.effect(step)
+		outcome := agent.Outcome{Err: failed}
+		if failed == nil {
+			outcome = in.effect(step)
+		}
 		delete(p.doing, step)
 		outcome.Attempt = attempt
 		in.memory = in.memory.After(step, outcome, p.wall())
@@ -82,6 +97,9 @@ func (p *process) begin(step agent.Step) {
 			w.trace("%s: %s: %v", in.id, step, outcome.Err)
 		} else if outcome.Err == nil {
 			w.trace("%s: %s", in.id, step)
+		}
+		if p.paced != nil {
+			p.paced.ended(step)
 		}
 	}
 	w.after(p.takes(step), end)

@@ -34,6 +34,7 @@ type process struct {
 	tasking  bool
 	resolved rollout.Resolution
 	quiet    time.Duration // since when there was nothing to do; -1 while there is
+	paced    *paced        // drives it where requests are counted; nil where it just ticks
 }
 
 // startAgent starts the daemon.
@@ -50,7 +51,12 @@ func (in *instance) startAgent() {
 	in.process = p
 	in.observed.Passed = map[agent.Incarnation]bool{}
 	w.trace("%s: the agent starts", in.id)
-	w.after(w.between(0, time.Second), p.tick)
+	begin := p.tick
+	if w.account != nil {
+		p.paced = &paced{process: p, account: w.account}
+		begin = p.paced.drive
+	}
+	w.after(w.between(0, time.Second), begin)
 }
 
 // crashAgent is kill -9 of the daemon: what it only knew is gone.

@@ -28,6 +28,7 @@ type world struct {
 	puts      map[string]*Behaviour // what each revision does, by its first 38 digits: those of a branch differ in the last two
 	cliBusy   int                   // deploys in flight
 	lastPut   *Behaviour
+	account   *account // where requests are counted; nil where they are not
 }
 
 // parameter is the release parameter.
