@@ -45,7 +45,7 @@ demo: build
 # Fleets in virtual time, a seed each: make sim SEEDS=100000. It stops at the first that breaks an invariant, and shows it.
 SEEDS ?= 2000
 sim:
-	$(GO) test -count=1 -timeout 2h ./test/sim -run Invariants -v -seeds $(SEEDS)
+	GOGC=400 $(GO) test -count=1 -timeout 2h ./test/sim -run Invariants -v -seeds $(SEEDS)
 
 # Real machines, booted from a Debian image that is made once: systemd as PID 1, cloud-init. Linux and root.
 e2e: $(TOOLS)/nfpm

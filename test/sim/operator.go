@@ -146,13 +146,16 @@ func (c *cli) keep() {
 // operate is one command of an operator, tried until it is done; a second time it has nothing to do (S11).
 func (w *world) operate(command string) {
 	tries := 0
+	w.cliBusy++
 	var try func()
 	try = func() {
 		if tries++; tries > 20 || w.outage() {
+			w.cliBusy--
 			return
 		}
 		changes, err := w.command(command)
 		if err != nil || len(changes) == 0 {
+			w.cliBusy--
 			w.trace("operator: %s: nothing to do: %v", command, err)
 			return
 		}
@@ -164,6 +167,7 @@ func (w *world) operate(command string) {
 				w.after(w.latency(), try)
 				return
 			}
+			w.cliBusy--
 			if again, err := w.command(command); err == nil && len(again) > 0 {
 				w.violated("S11", "%s, done twice, does something twice", command)
 			}

@@ -26,7 +26,7 @@ type world struct {
 	lines     []string // the trace, where one is wanted
 	tracing   bool
 	puts      map[string]*Behaviour // what each revision does, by its first 38 digits: those of a branch differ in the last two
-	cliBusy   int                   // deploys in flight
+	cliBusy   int                   // deploys and other commands in flight
 	lastPut   *Behaviour
 	account   *account // where requests are counted; nil where they are not
 }
