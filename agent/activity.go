@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bootagent/bootagent/deploy"
+	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/unit"
 	"github.com/bootagent/bootagent/rollout"
 )
@@ -145,6 +146,12 @@ func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) 
 	default: // what fails the same way again is not news
 		log.Debug("failed again", took, zap.Error(outcome.Err))
 	}
+	if outcome.Err != nil && !errors.Is(outcome.Err, model.ErrConfiguration) { // which was refused, and has changed nothing
+		switch act.step.(type) {
+		case EnterStandby, ExitStandby:
+			a.doubt(w, act.step, now)
+		}
+	}
 	a.remember(w, w.memory.After(act.step, outcome.Outcome, now))
 	switch act.step.(type) {
 	case Prepare, Promote, Check, AwaitBalancer: // the fleet waits for what came of it
@@ -152,13 +159,15 @@ func (a *Agent) ended(w *world, act *activity, outcome result, log *zap.Logger) 
 	}
 }
 
-// doubt has the targets read again before anything is decided on them: a step
-// that was cancelled may have changed them all the same.
+// doubt has the targets, or the instance's place in its group, read again before anything is decided on them: a step
+// that was cancelled, or failed, may have changed them all the same.
 func (a *Agent) doubt(w *world, step Step, now time.Time) {
 	switch step.(type) {
 	case Register, Deregister:
 		w.moved, w.observed.TargetsKnown = now, false
 		a.nudge("targets")
+	case EnterStandby, ExitStandby:
+		a.movedTo(model.LifecycleNone)(w)
 	}
 }
 

@@ -110,6 +110,7 @@ type world struct {
 	groups   []model.TargetGroup
 	stale    bool      // releases on disk are to be listed again
 	moved    time.Time // when this agent last changed what is registered
+	shifted  time.Time // when this agent last asked Auto Scaling to put its instance elsewhere
 	fleet    fleet
 	placed   bool // the membership was read since the agent started
 }
@@ -206,6 +207,7 @@ func (a *Agent) turn(ctx context.Context, w *world) {
 	w.fleet.standby = slices.ContainsFunc(steps, func(s Step) bool { _, ok := s.(EnterStandby); return ok })
 	a.reconcile(ctx, w, steps)
 	a.problem(w, "ports", portless(w.observed, w.desired, w.memory))
+	a.problem(w, "standby", stranger(w.id, w.observed, w.desired, w.memory))
 	a.publish(w, now)
 }
 

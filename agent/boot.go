@@ -160,6 +160,7 @@ func (a *Agent) deregister(ctx context.Context, on scene, s Deregister) error {
 // movedTo notes what Auto Scaling was just told to do with the instance, until it tells itself how far it has come.
 func (a *Agent) movedTo(state model.Lifecycle) func(*world) {
 	return func(w *world) {
+		w.shifted, w.moved = a.Now(), a.Now()
 		w.observed.Membership.Lifecycle, w.observed.TargetsKnown = state, false
 		a.nudge("membership")
 		a.nudge("targets")

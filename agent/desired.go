@@ -17,6 +17,8 @@ type Desired struct {
 	Goal, Ready model.Release
 	// Attempt is the one that Goal is tried in: a failure in another one is forgiven.
 	Attempt rollout.Attempt
+	// Marked says that the fleet's records tell that this agent has put its instance in standby, or is about to.
+	Marked bool
 	// ShutDown says that the machine goes down.
 	ShutDown bool
 	Rules    Rules

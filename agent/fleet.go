@@ -50,7 +50,7 @@ func (a *Agent) mono() time.Duration { return a.Now().Sub(a.started) }
 func (w *world) follow() {
 	d := w.fleet.decision
 	w.desired.Known = w.fleet.known
-	w.desired.Goal, w.desired.Ready, w.desired.Attempt = LocalRelease(d.Goal), LocalRelease(d.Ready), d.Attempt
+	w.desired.Goal, w.desired.Ready, w.desired.Attempt, w.desired.Marked = LocalRelease(d.Goal), LocalRelease(d.Ready), d.Attempt, d.Aside
 }
 
 // fresh says how long after the records were read a decision is good for a step that changes what serves; and after how
@@ -96,10 +96,19 @@ func (a *Agent) sense(w *world) {
 	}
 }
 
-// self is what the fleet is told of this instance.
-func (a *Agent) self(w *world, candidate rollout.Release) rollout.Self {
+// self is what the fleet is told of this instance. Marked says that its part of the record tells that it is aside.
+func (a *Agent) self(w *world, candidate rollout.Release, marked bool) rollout.Self {
 	f, m, now := &w.fleet, w.memory, a.mono()
 	s := rollout.Self{ID: w.id.InstanceID, Failed: m.LastFailure(), Task: f.task, Leaving: m.Leaving != Stays, Aside: m.Aside || f.standby}
+	if marked && w.desired.Rules.Attached && w.observed.Membership.Lifecycle != model.LifecycleInService {
+		s.Aside = true // it is taken out only where the instance is seen to be back
+	}
+	s.Standby = w.problems["standby"] != ""
+	for _, step := range []Step{EnterStandby{}, ExitStandby{}} {
+		if retry, fails := m.Retries[step.String()]; fails {
+			s.Hindered = retry.Cause
+		}
+	}
 	if m.Serving {
 		s.Serving = FleetRelease(m.InService)
 		s.Failing = f.down != nil && now-*f.down >= w.desired.Rules.UnhealthyGrace
@@ -128,10 +137,11 @@ func (a *Agent) decide(ctx context.Context, w *world, view rollout.View, at time
 	view.Published, view.Group, view.Resolution, view.Defaults = f.published, f.group, f.resolution, a.Policy
 	view.Published.Seeded = view.Reached && view.Stable.Release.ID == f.seeded.Release && f.published.Number <= f.seeded.Newest
 	var candidate rollout.Release
+	var marked bool
 	if view.Rollout != nil {
-		candidate = view.Rollout.Release
+		candidate, marked = view.Rollout.Release, view.Rollout.Parts[w.id.InstanceID].Aside
 	}
-	view.Self = a.self(w, candidate)
+	view.Self = a.self(w, candidate, marked)
 	was := f.decision
 	f.decision, f.memory = rollout.Step(view, f.memory, at)
 	f.known, f.alone = true, !view.Reached

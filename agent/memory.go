@@ -83,13 +83,13 @@ const maxFailed = 50
 
 // On gives the memory as it is good for this instance on this boot: all of it
 // on the same boot, what concerns processes and ports forgotten on a new one,
-// nothing of another instance's (an image may have been made of a used disk), and of another parameter's only that an
-// operator took the instance out of service.
+// nothing of another instance's (an image may have been made of a used disk), and of another parameter's only that the
+// instance was taken out of service, by an operator or into standby.
 func (m Memory) On(id model.Identity, parameter string) Memory {
 	if m.InstanceID != id.InstanceID || m.Parameter != parameter {
 		fresh := Memory{Schema: MemorySchema, InstanceID: id.InstanceID, BootID: id.BootID, Parameter: parameter}
 		if m.InstanceID == id.InstanceID {
-			fresh.DrainSince = m.DrainSince // of the instance, whatever it is to serve
+			fresh.DrainSince, fresh.Aside = m.DrainSince, m.Aside // of the instance, whatever it is to serve
 		}
 		return fresh
 	}
@@ -112,6 +112,7 @@ func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
 		m.HookSince = now
 	}
 	m = m.leaves(d, o, now)
+	m = m.setAside(d, o)
 	if o.TargetsKnown {
 		m = m.forgetLeft(func(port int) bool { return !o.Targets[port].Registered })
 	}

@@ -30,6 +30,7 @@ func Plan(o Observed, d Desired, m Memory, now time.Time) []Step {
 			p.advance(p.goal)
 		}
 		p.ready()
+		p.leaveEmpty()
 	}
 	p.retire()
 	if m.Leaving == Stays {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/unit"
 )
@@ -27,6 +29,36 @@ func (p *plan) outOfTheWay(u unit.Status, use PortUse) bool {
 		return !p.Aside
 	}
 	return false // it is on its way from one to the other
+}
+
+// leaveEmpty brings back an instance whose releases all have failed since it entered standby: its group is to judge it, and to replace it.
+func (p *plan) leaveEmpty() {
+	if p.Rules.Attached && p.Aside && p.Membership.Lifecycle == model.LifecycleStandby && p.Known && p.goal.IsZero() && p.UnitsKnown && !p.hasWeb() {
+		p.do(ExitStandby{})
+	}
+}
+
+// setAside takes standby for this agent's doing where the fleet's records say so and the memory of it is lost, and no longer for that
+// where nothing is left to come back with and the group has the instance in service again.
+func (m Memory) setAside(d Desired, o Observed) Memory {
+	switch o.Membership.Lifecycle {
+	case model.LifecycleEnteringStandby, model.LifecycleStandby:
+		m.Aside = m.Aside || d.Marked && d.Rules.Attached
+	case model.LifecycleInService:
+		if d.Known && goal(d, m).IsZero() && o.UnitsKnown && !o.hasWeb() {
+			m.Aside = false
+		}
+	}
+	return m
+}
+
+// stranger says that somebody else has put an attached instance in standby: it is not this agent's to bring it back.
+func stranger(id model.Identity, o Observed, d Desired, m Memory) error {
+	if !d.Rules.Attached || m.Aside || d.Marked || m.Leaving != Stays || o.Membership.Lifecycle != model.LifecycleStandby {
+		return nil
+	}
+	return fmt.Errorf("somebody has put this instance in standby: it is left there, and takes no part in rollouts, until aws autoscaling exit-standby --auto-scaling-group-name %s --instance-ids %s",
+		o.Membership.Group, id.InstanceID)
 }
 
 // comesBack takes a release that has passed its checks back into service from standby.

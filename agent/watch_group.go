@@ -16,6 +16,7 @@ import (
 func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart chan model.Membership, end context.CancelCauseFunc) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, write)
 	defer cancel()
+	began := a.Now()
 	m, err := a.Group.Membership(ctx, id.InstanceID)
 	if err != nil {
 		return 0, err
@@ -43,6 +44,10 @@ func (a *Agent) watchMembership(ctx context.Context, id model.Identity, heart ch
 	}
 	pause := pollMembership
 	err = a.tell(ctx, func(w *world) {
+		if w.shifted.After(began) { // it was asked to be elsewhere meanwhile
+			a.nudge("membership")
+			return
+		}
 		if w.observed.Membership.Lifecycle != m.Lifecycle {
 			a.Log.Info("lifecycle", zap.String("group", m.Group), zap.String("state", string(m.Lifecycle)))
 			a.nudge("targets")

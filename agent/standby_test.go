@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/bootagent/bootagent/internal/model"
+)
+
+func markedAside() is { return func(_ *Observed, d *Desired, _ *Memory) { d.Marked = true } }
+
+// inStandby is an attached instance there, with nothing that runs.
+func inStandby(more ...is) []is {
+	return append([]is{attached(), lifecycle(model.LifecycleStandby), prepared(one, two)}, more...)
+}
+
+func TestAnInstanceWithNothingLeftToServeLeavesStandbyToo(t *testing.T) {
+	t.Parallel()
+	o, d, m := scenery(inStandby(newest(two), bad(two, noon), served(one), aside())...)
+	if steps := Plan(o, d, m, noon); len(steps) != 1 || steps[0] != (ExitStandby{}) {
+		t.Errorf("it is to %v", steps)
+	}
+	o.Membership.Lifecycle = model.LifecycleInService
+	if m.Seen(d, o, noon).Aside {
+		t.Error("it is back, and takes itself for aside")
+	}
+}
+
+func TestStandbyIsRememberedWhateverElseIsForgotten(t *testing.T) {
+	t.Parallel()
+	m := Memory{InstanceID: "i-1", BootID: "1", Parameter: "/shop", Aside: true}
+	for name, got := range map[string]Memory{
+		"another boot":      m.On(model.Identity{InstanceID: "i-1", BootID: "2"}, "/shop"),
+		"another parameter": m.On(model.Identity{InstanceID: "i-1", BootID: "2"}, "/other"),
+	} {
+		if !got.Aside {
+			t.Errorf("%s: it was forgotten", name)
+		}
+	}
+	if m.On(model.Identity{InstanceID: "i-2", BootID: "1"}, "/shop").Aside {
+		t.Error("it is remembered on a machine that was made of its disk")
+	}
+	o, d, m := scenery(inStandby(newest(one), served(one), runs(one, 8080), passed(one, 8080), markedAside())...)
+	m = m.Seen(d, o, noon)
+	if steps := Plan(o, d, m, noon); len(steps) != 1 || steps[0] != (ExitStandby{one}) {
+		t.Errorf("the memory is lost, the record tells of it, and it is to %v", steps)
+	}
+}
+
+func TestStandbyThatSomebodyElseAskedForIsSaid(t *testing.T) {
+	t.Parallel()
+	id := model.Identity{InstanceID: "i-1"}
+	o, d, m := scenery(inStandby(newest(one), served(one))...)
+	if err := stranger(id, o, d, m); err == nil || !strings.Contains(err.Error(), "exit-standby") || !strings.Contains(err.Error(), "i-1") {
+		t.Errorf("a person's: %v", err)
+	}
+	for name, more := range map[string]is{"its own": aside(), "its own by the record": markedAside(), "in service": grouped()} {
+		o, d, m := scenery(inStandby(newest(one), served(one), more)...)
+		if err := stranger(id, o, d, m); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// slowStandby is Auto Scaling where the answers get lost.
+type slowStandby struct{ err error }
+
+func (s slowStandby) EnterStandby(context.Context, string, string) error { return s.err }
+func (s slowStandby) ExitStandby(context.Context, string, string) error  { return s.err }
+
+// A request whose answer was lost may have been carried out: an instance that took itself for in service would forget that it is not.
+func TestAfterALostAnswerTheInstanceDoesNotTakeItselfForInService(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err   error
+		known bool
+	}{
+		"a lost answer": {errors.New("connection reset"), false},
+		"a refusal":     {model.ErrConfiguration, true},
+	} {
+		a := New(Options{Identity: model.Identity{InstanceID: "i-1"}, Store: &box{}, Standby: slowStandby{c.err}, Log: zap.NewNop()})
+		o, d, m := scenery(settled(attached(), grouped(), newest(two), prepared(two))...)
+		w := &world{observed: o, desired: d, memory: m, problems: map[string]string{}, doing: map[Step]*activity{}}
+		a.remember(w, w.memory.Before(EnterStandby{one}))
+		a.begin(t.Context(), w, EnterStandby{one})
+		for len(w.doing) > 0 {
+			(<-a.updates)(w)
+		}
+		w.desired.Goal = one // the rollout was called off
+		steps := Plan(w.observed, w.desired, w.memory, noon)
+		if known := w.observed.Membership.Lifecycle == model.LifecycleInService; known != c.known || !w.memory.Aside || !known && len(steps) != 0 {
+			t.Errorf("%s: it takes itself for %q, aside is %t, and it is to %v", name, w.observed.Membership.Lifecycle, w.memory.Aside, steps)
+		}
+	}
+}
+
+// An answer of Auto Scaling's that was on its way when the instance was sent elsewhere says where it was.
+func TestAnOldAnswerDoesNotSayWhereTheInstanceIs(t *testing.T) {
+	t.Parallel()
+	group := &groupOf{membership: model.Membership{Group: "shop", Lifecycle: model.LifecycleInService}}
+	a := New(Options{Group: group, Log: zap.NewNop()})
+	w := &world{problems: map[string]string{}}
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.watchMembership(t.Context(), model.Identity{InstanceID: "i-1"}, make(chan model.Membership, 1), func(error) {})
+		done <- err
+	}()
+	update := <-a.updates // the answer has come, and nobody has looked at it yet
+	a.movedTo(model.LifecycleEnteringStandby)(w)
+	update(w)
+	if err := <-done; err != nil || w.observed.Membership.Lifecycle != model.LifecycleEnteringStandby {
+		t.Errorf("it is taken for %q (%v)", w.observed.Membership.Lifecycle, err)
+	}
+}
