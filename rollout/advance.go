@@ -148,7 +148,7 @@ func (s *step) count() (c counted) {
 func (s *step) members() []Member {
 	return slices.DeleteFunc(slices.Clone(s.Group.Members), func(m Member) bool {
 		p, ok := s.Rollout.Parts[m.ID]
-		if m.Standby && !p.Aside { // a person's doing
+		if m.stranded(p) {
 			return true
 		}
 		return !m.InService && (s.Rollout.Origin.First || !ok || p.State == Lost || p.State == Returned)

@@ -45,6 +45,9 @@ func (s *step) forsaken() (out []string) {
 	return out
 }
 
+// stranded says whether a person has put a member in standby, whose part that is.
+func (m Member) stranded(p Part) bool { return m.Standby && !p.Aside }
+
 // restore asks to bring back what is left in standby, and takes the mark from what is back; it says whether it wrote.
 func (s *step) restore() bool {
 	if !s.fresh() {

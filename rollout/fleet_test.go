@@ -35,6 +35,7 @@ type node struct {
 	sick      bool
 	aside     bool // it has its instance in standby, or wants to
 	standby   bool // it is in standby
+	hindered  string // what keeps it from entering standby: it switches nothing
 	dead      bool // its agent does nothing
 	gone      bool // it has left the group
 	failed    rollout.LocalFailure
@@ -148,8 +149,8 @@ func (f *fleet) view(n *node) rollout.View {
 			v.Records[key] = record
 		}
 	}
-	v.Self = rollout.Self{ID: n.id, Serving: n.serving, Failed: n.failed, Task: n.run, Failing: n.sick && !n.serving.IsZero(), Aside: n.aside}
-	if !n.serving.IsZero() && !n.sick {
+	v.Self = rollout.Self{ID: n.id, Serving: n.serving, Failed: n.failed, Task: n.run, Failing: n.sick && !n.serving.IsZero(), Aside: n.aside, Standby: n.standby && !n.aside, Hindered: n.hindered}
+	if !n.serving.IsZero() && !n.sick && !n.standby {
 		v.Self.Passing = f.now - n.since + 1
 	}
 	if ready := n.last.Ready; !ready.IsZero() || !n.task.Release.IsZero() {
@@ -196,6 +197,7 @@ func (f *fleet) step(n *node) {
 	}
 	switch goal := d.Goal; {
 	case goal.IsZero() || goal.ID == n.serving.ID:
+	case n.hindered != "" || n.standby && !n.aside: // nothing happens
 	case n.breaks != nil && n.breaks(goal):
 		n.failed = rollout.LocalFailure{Release: goal.ID, Attempt: d.Attempt, Cause: "GET /up: 500"}
 	default:

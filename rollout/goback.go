@@ -24,8 +24,8 @@ func (s *step) outstanding() bool {
 	if s.Rollout.State.Stays || s.Stable.Release.IsZero() {
 		return false
 	}
-	for _, p := range s.Rollout.Parts {
-		if p.Open() || s.returns(p) {
+	for id, p := range s.Rollout.Parts {
+		if m, _ := s.member(id); p.Open() || s.returns(p) && !m.stranded(p) {
 			return true
 		}
 	}
@@ -46,7 +46,7 @@ func (s *step) grantBack() {
 		switch {
 		case p.Open():
 			open++
-		case !here || !s.returns(p) || !s.again(id, p):
+		case !here || m.stranded(p) || !s.returns(p) || !s.again(id, p):
 		case m.Healthy:
 			well = append(well, id)
 		default:
@@ -111,6 +111,9 @@ func (s *step) waitsFor() string {
 	for _, id := range slices.Sorted(maps.Keys(s.Rollout.Parts)) {
 		p := s.Rollout.Parts[id]
 		if p.Open() || s.Rollout.State.Status == RollingBack && s.returns(p) {
+			if p.Why != "" {
+				id += fmt.Sprintf(" (%s)", p.Why)
+			}
 			names = append(names, id)
 		}
 	}

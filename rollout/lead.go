@@ -16,14 +16,17 @@ func (s *step) lead() {
 		return
 	}
 	s.Leads, s.Watch = true, true
-	if s.Self.Leaving || r.State.Status == Paused || !r.State.Live() && !s.outstanding() {
+	paused := r.State.Status == Paused
+	if s.Self.Leaving || paused && len(s.forsaken()) == 0 || !r.State.Live() && !s.outstanding() {
 		s.commit("give the lead back", leading{release: true})
 		return
 	}
-	if s.taskLost() || s.housekeep() || s.restore() {
+	if !paused && s.taskLost() || s.housekeep() || s.restore() {
 		return
 	}
-	if r.State.Live() {
+	if paused {
+		// It waits for an operator; what was left in standby does not.
+	} else if r.State.Live() {
 		s.advance()
 	} else {
 		s.grantBack()
@@ -64,18 +67,17 @@ func (s *step) takeLead() {
 
 // leads says whether there is something to lead, and this agent may.
 func (s *step) leads() bool {
-	state := s.Rollout.State
+	state, forsaken := s.Rollout.State, len(s.forsaken()) > 0
 	switch {
-	case s.Self.Leaving, state.Status == Paused:
+	case s.Self.Leaving:
 		return false
+	case forsaken:
+		return true
 	case state.Live():
-		return true
-	}
-	if len(s.forsaken()) > 0 {
-		return true
+		return state.Status != Paused
 	}
 	p, _ := s.part()
-	return !state.Stays && !s.Stable.Release.IsZero() && (p.Open() || s.returns(p))
+	return !s.Self.Standby && !state.Stays && !s.Stable.Release.IsZero() && (p.Open() || s.returns(p))
 }
 
 // leading is what a leader's write does beside raising the lease's counter.
@@ -222,13 +224,15 @@ func (s *step) housekeep() bool {
 	lost := map[string]Part{}
 	for _, id := range slices.Sorted(maps.Keys(s.Rollout.Parts)) {
 		p := s.Rollout.Parts[id]
-		if _, here := s.member(id); !here && (p.away() || p.State == Returned || p.Aside) && len(lost) < maxBatch {
+		m, here := s.member(id)
+		left := !here && (p.away() || p.State == Returned || p.Aside)
+		if (left || here && p.Open() && m.stranded(p)) && len(lost) < maxBatch { // who a person has taken out of service can't use a slot
 			p.State, p.Aside = Lost, false
 			lost[id] = p
 		}
 	}
 	if len(lost) > 0 {
-		s.commit(fmt.Sprintf("%d of the instances have left the group", len(lost)), leading{parts: lost})
+		s.commit(fmt.Sprintf("%d of the instances have left the group, or were put in standby by hand", len(lost)), leading{parts: lost})
 		return true
 	}
 	return false

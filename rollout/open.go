@@ -252,7 +252,9 @@ func (s *step) opening(release Release, policy Policy) []Change {
 			origin.Marked = old.Origin.Marked || old.Task.ran()
 			changes = append(changes, outcome(old.Release, OutcomeSuperseded, "by "+release.ID.String()))
 		}
-		maps.Copy(c.Set, s.takenOver(release.ID))
+		for name, part := range s.takenOver(release.ID) {
+			c.Set[name], c.Expect[name] = part, old.text[name] // a mark of standby that is written meanwhile must not be lost
+		}
 	}
 	switch {
 	case s.Published.Seeded && intent.Lock == "":

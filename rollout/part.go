@@ -51,6 +51,8 @@ type Part struct {
 	Attempt int `json:"a,omitempty"`
 	// Aside says that its agent has put the instance in standby, or is about to: it is to be brought back whatever happens.
 	Aside bool `json:"y,omitempty"`
+	// Why is what keeps the holder of a slot from using it, as it was renewed last.
+	Why string `json:"w,omitempty"`
 	// Astray says that the instance served neither the candidate nor stable before its slot.
 	Astray bool `json:"x,omitempty"`
 }
@@ -111,3 +113,6 @@ type Failure struct {
 
 // maxCause is how many bytes of a cause a record keeps.
 const maxCause = 2000
+
+// maxWhy is how many bytes of Part.Why it keeps: there may be as many as slots.
+const maxWhy = 300

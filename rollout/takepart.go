@@ -138,13 +138,16 @@ func (s *step) renew(p Part) {
 	if p.Open() && s.due(partPrefix) {
 		s.renewed[partPrefix] = s.now
 		p.Counter++
+		p.Why = cutTo(s.Self.Hindered, maxWhy)
 		s.report(p, "renew the slot")
 	}
 }
 
 // partChange is the conditional write of this instance's part.
 func (s *step) partChange(p Part) Change {
-	p.ID = s.Rollout.Release.ID
+	if p.ID = s.Rollout.Release.ID; !p.Open() {
+		p.Why = ""
+	}
 	name := partPrefix + s.Self.ID
 	c := Change{Key: RolloutKey, Expect: expect(s.Rollout.text, "release", name), Set: map[string]string{name: text(p)}}
 	if _, ok := s.Rollout.text[name]; !ok {
@@ -215,12 +218,14 @@ func (s *step) taskCause() string {
 }
 
 // cut keeps a cause short enough for a record.
-func cut(cause string) string {
-	if len(cause) <= maxCause {
+func cut(cause string) string { return cutTo(cause, maxCause) }
+
+func cutTo(cause string, most int) string {
+	if len(cause) <= most {
 		return cause
 	}
 	runes := []rune(cause)
-	for len(string(runes)) > maxCause {
+	for len(string(runes)) > most {
 		runes = runes[:len(runes)-len(runes)/8-1]
 	}
 	return string(runes) + " …"

@@ -81,6 +81,10 @@ type Self struct {
 	Task TaskRun
 	// Aside says that this agent has its instance in standby, or is about to put it there.
 	Aside bool
+	// Standby says that a person has put the instance in standby.
+	Standby bool
+	// Hindered is what stands in the way of entering or leaving standby; "" for nothing.
+	Hindered string
 	// Leaving says that the instance is being drained, terminated or shut down.
 	Leaving bool
 }
