@@ -45,7 +45,7 @@ func (m Memory) setAside(d Desired, o Observed) Memory {
 	case model.LifecycleEnteringStandby, model.LifecycleStandby:
 		m.Aside = m.Aside || d.Marked && d.Rules.Attached
 	case model.LifecycleInService:
-		if d.Known && goal(d, m).IsZero() && o.UnitsKnown && !o.hasWeb() {
+		if d.Known && goal(o, d, m).IsZero() && o.UnitsKnown && !o.hasWeb() {
 			m.Aside = false
 		}
 	}

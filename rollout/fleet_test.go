@@ -33,11 +33,11 @@ type node struct {
 	since     time.Duration
 	inService bool
 	sick      bool
-	aside     bool // it has its instance in standby, or wants to
-	standby   bool // it is in standby
+	aside     bool   // it has its instance in standby, or wants to
+	standby   bool   // it is in standby
 	hindered  string // what keeps it from entering standby: it switches nothing
-	dead      bool // its agent does nothing
-	gone      bool // it has left the group
+	dead      bool   // its agent does nothing
+	gone      bool   // it has left the group
 	failed    rollout.LocalFailure
 	task      rollout.Candidate // what the recipe of the candidate says
 	run       rollout.TaskRun
