@@ -146,6 +146,7 @@ func (a *Agent) decide(ctx context.Context, w *world, view rollout.View, at time
 	f.decision, f.memory = rollout.Step(view, f.memory, at)
 	f.known, f.alone = true, !view.Reached
 	if view.Reached {
+		a.tellState(f.rollout, view.Rollout)
 		f.at, f.rollout, f.stable = at, view.Rollout, view.Stable.Release
 		f.opened = newer(candidate.ID, view.Stable.Release.ID)
 	}
@@ -171,6 +172,18 @@ func (a *Agent) decide(ctx context.Context, w *world, view rollout.View, at time
 		a.beginTask(ctx, w, d.Ready)
 	}
 	return d
+}
+
+// tellState logs how far a rollout has come, whenever that changes: who looks at one instance's log at night wants to know why it switches.
+func (a *Agent) tellState(was, is *rollout.Rollout) {
+	if is == nil || was != nil && was.Release.ID == is.Release.ID && was.State == is.State {
+		return
+	}
+	fields := []zap.Field{zap.Stringer("release", is.Release), zap.String("state", string(is.State.Status)), zap.String("phase", string(is.State.Phase))}
+	if is.State.Cause != "" {
+		fields = append(fields, zap.String("cause", is.State.Cause))
+	}
+	a.Log.Info("rollout", fields...)
 }
 
 func newer(one, other rollout.ID) rollout.ID {
