@@ -170,15 +170,5 @@ func sizeOf(r rollout.Record) int {
 	return size
 }
 
-// sum gives all requests of a service, and how many of them were throttled.
-func (a *account) sum(service string) (made, throttled int) {
-	for action, c := range a.calls {
-		if strings.HasPrefix(action, service+":") {
-			made, throttled = made+c.made, throttled+c.throttled
-		}
-	}
-	return made, throttled
-}
-
 // spent is what it cost so far, in dollars.
 func (a *account) spent() float64 { return a.reads*priceOfRead + a.writes*priceOfWrite }
