@@ -19,7 +19,7 @@ import (
 
 // patience is how long a lab waits for anything. It is long because the machine may be slow and busy; a test
 // that works never comes near it.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 // lab is a trial of one app with a repository of its own. It ends with its
 // test; a test that failed gets the agents' last lines.
