@@ -36,6 +36,7 @@ type fleet struct {
 	chores     time.Duration // when the mirror, or another's standby, may be tried again
 	resolution rollout.Resolution
 	resolving  rollout.ID // whose ref is being resolved; zero for none
+	resolves   Retry      // of the resolution, while it fails for a reason of the world's
 	task       rollout.TaskRun
 	tasking    bool
 
@@ -196,12 +197,16 @@ func newer(one, other rollout.ID) rollout.ID {
 // resolvePatience bounds one try at resolving a ref.
 const resolvePatience = time.Minute
 
-// resolve finds the full SHA of the newest version's ref, in a goroutine of its own: one at a time.
+// resolve finds the full SHA of the newest version's ref, in a goroutine of its own: one at a time, and later each time while the world
+// stands in the way.
 func (a *Agent) resolve(ctx context.Context, w *world) {
 	f := &w.fleet
 	// A claim on resolving is for a value that was written by hand, which is of the present epoch.
 	id, ref := rollout.ID{Epoch: f.opened.Epoch, Number: f.published.Number}, f.published.Intent.Ref
-	if !f.resolving.IsZero() {
+	if f.resolution.Release != id {
+		f.resolves = Retry{}
+	}
+	if !f.resolving.IsZero() || f.resolves.waits(a.Now()) {
 		return
 	}
 	f.resolving = id
@@ -212,8 +217,12 @@ func (a *Agent) resolve(ctx context.Context, w *world) {
 		revision, err := a.Preparer.Resolve(limited, ref)
 		end(err)
 		a.post(ctx, func(w *world) {
-			w.fleet.resolving = rollout.ID{}
-			w.fleet.resolution = rollout.Resolution{Release: id, Revision: revision, Err: err, Final: isRevision(err)}
+			f := &w.fleet
+			f.resolving, f.resolution = rollout.ID{}, rollout.Resolution{Release: id, Revision: revision, Err: err, Final: isRevision(err)}
+			if err != nil && !f.resolution.Final {
+				f.resolves = f.resolves.again(err.Error(), a.Now())
+				return // the next poll of the records asks again
+			}
 			a.nudge("records")
 		})
 	})
