@@ -45,6 +45,8 @@ type Options struct {
 	// Records are the fleet's. Shared says that they are in a table, and not in a file of this instance's own.
 	Records rollout.Store
 	Shared  bool
+	// MakeTable are the lines that make such a table, for a person to type.
+	MakeTable string
 	// Policy is the configuration's: what a rollout has that says nothing else. TargetGroups is how many there are.
 	Policy       rollout.Policy
 	TargetGroups int

@@ -104,7 +104,7 @@ func (a *Agent) self(w *world, candidate rollout.Release, marked bool) rollout.S
 	if marked && w.desired.Rules.Attached && w.observed.Membership.Lifecycle != model.LifecycleInService {
 		s.Aside = true // it is taken out only where the instance is seen to be back
 	}
-	s.Standby = w.problems["standby"] != ""
+	s.Standby = stranger(w.id, w.observed, w.desired, m) != nil
 	for _, step := range []Step{EnterStandby{}, ExitStandby{}} {
 		if retry, fails := m.Retries[step.String()]; fails {
 			s.Hindered = retry.Cause
@@ -149,7 +149,7 @@ func (a *Agent) decide(ctx context.Context, w *world, view rollout.View, at time
 	if view.Reached {
 		a.tellState(f.rollout, view.Rollout)
 		f.at, f.rollout, f.stable = at, view.Rollout, view.Stable.Release
-		f.opened = newer(candidate.ID, view.Stable.Release.ID)
+		f.opened = rollout.Opened(view.Rollout, view.Stable)
 	}
 	d := f.decision
 	if d.Goal.ID != was.Goal.ID {
@@ -185,13 +185,6 @@ func (a *Agent) tellState(was, is *rollout.Rollout) {
 		fields = append(fields, zap.String("cause", is.State.Cause))
 	}
 	a.Log.Info("rollout", fields...)
-}
-
-func newer(one, other rollout.ID) rollout.ID {
-	if one.Compare(other) > 0 {
-		return one
-	}
-	return other
 }
 
 // resolvePatience bounds one try at resolving a ref.
@@ -271,8 +264,8 @@ func (a *Agent) ungrown(m model.Membership) error {
 	if a.Shared || m.Most <= 1 {
 		return nil
 	}
-	return fmt.Errorf("the Auto Scaling group %s may have %d instances, and fleet.table names no table in which they could agree: make one (aws dynamodb create-table --table-name bootagent --billing-mode PAY_PER_REQUEST --attribute-definitions AttributeName=_fleet,AttributeType=S AttributeName=_key,AttributeType=S --key-schema AttributeName=_fleet,KeyType=HASH AttributeName=_key,KeyType=RANGE), and set fleet.table: bootagent; or set the group's MaxSize to 1",
-		m.Group, m.Most)
+	return fmt.Errorf("the Auto Scaling group %s may have %d instances, and fleet.table names no table in which they could agree: make one (%s), and set fleet.table: bootagent; or set the group's MaxSize to 1",
+		m.Group, m.Most, a.MakeTable)
 }
 
 // standing is the group of an instance that is in none: itself.

@@ -1,5 +1,6 @@
-// Package rollout takes one release over a fleet. What is here yet is its
-// first word: the intent, which is what the release parameter says.
+// Package rollout takes one release over a fleet: Step decides, without clock, goroutine or I/O, what one agent does next about
+// it, from the fleet's records (Rollout, Stable) and the Intent that the release parameter says; operate.go has what an operator
+// may ask for, and Store is where the records are.
 package rollout
 
 import (

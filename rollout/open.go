@@ -36,12 +36,14 @@ func (s *step) open() {
 }
 
 // opened is the newest release that has, or had, a record of its own.
-func (s *step) opened() ID {
-	id := s.Stable.Release.ID
-	if s.Rollout != nil && s.Rollout.Release.Compare(id) > 0 {
-		id = s.Rollout.Release.ID
+func (s *step) opened() ID { return Opened(s.Rollout, s.Stable) }
+
+// Opened is the newest release that has, or had, a rollout record of its own; r is nil where there is none.
+func Opened(r *Rollout, stable Stable) ID {
+	if r != nil && r.Release.Compare(stable.Release.ID) > 0 {
+		return r.Release.ID
 	}
-	return id
+	return stable.Release.ID
 }
 
 // wanted is the newest version's place in the order. What was written by hand says no epoch, and is of the present one.

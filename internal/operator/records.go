@@ -36,13 +36,7 @@ func (o *Operator) read(ctx context.Context) (r records, err error) {
 }
 
 // opened is the newest release that has, or had, a record of its own.
-func (r records) opened() rollout.ID {
-	id := r.stable.Release.ID
-	if r.rollout != nil && r.rollout.Release.Compare(id) > 0 {
-		id = r.rollout.Release.ID
-	}
-	return id
-}
+func (r records) opened() rollout.ID { return rollout.Opened(r.rollout, r.stable) }
 
 // live is the rollout that is under way; nil for none.
 func (r records) live() *rollout.Rollout {

@@ -17,6 +17,17 @@ import (
 	"github.com/bootagent/bootagent/internal/trial"
 )
 
+// newShop is a fleet of n instances, in service on release 1, which is stable.
+func newShop(t testing.TB, n int) *lab {
+	t.Helper()
+	l := newLab(t, func(o *trial.Options) { o.Instances = n })
+	l.put(l.commit("main"))
+	l.launch()
+	l.wait("in service", serving(1))
+	l.until("stable", func() error { return l.labelled(1) })
+	return l
+}
+
 // commitWithTask commits a release whose task adds a line to a file that outlives every release.
 func (l *lab) commitWithTask(branch, marks string, flags ...string) {
 	l.t.Helper()
@@ -65,11 +76,7 @@ func TestARolloutOutlivesItsAgents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, func(o *trial.Options) { o.Instances = 3 })
-			l.put(l.commit("main"))
-			l.launch()
-			l.wait("in service", serving(1))
-			l.until("stable", func() error { return l.labelled(1) })
+			l := newShop(t, 3)
 
 			marks := filepath.Join(t.TempDir(), "marks")
 			traffic := l.startLoad()
@@ -100,11 +107,7 @@ func TestARolloutOutlivesItsAgents(t *testing.T) {
 
 func TestAReleaseThatFailsOnItsCanaryIsTriedOnNoOther(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, func(o *trial.Options) { o.Instances = 3 })
-	l.put(l.commit("main"))
-	l.launch()
-	l.wait("in service", serving(1))
-	l.until("stable", func() error { return l.labelled(1) })
+	l := newShop(t, 3)
 	traffic := l.startLoad()
 	l.commit("main", "-dies=300ms", "-status=503", "-say=no database")
 	l.put("main")
@@ -220,11 +223,7 @@ func (l *lab) runs(args ...string) (said string, code int) {
 
 func TestARolloutOutlivesTheCommandThatAskedForIt(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, func(o *trial.Options) { o.Instances = 3 })
-	l.put(l.commit("main"))
-	l.launch()
-	l.wait("in service", serving(1))
-	l.until("stable", func() error { return l.labelled(1) })
+	l := newShop(t, 3)
 
 	traffic := l.startLoad()
 	l.commit("main")

@@ -65,12 +65,12 @@ func (l *loop) between(low, high time.Duration) time.Duration {
 }
 
 // Violation is an invariant that did not hold.
-type Violation struct { //nolint:errname // it is what the simulator looks for, and an error only where it is shown
+type Violation struct {
 	Invariant string
 	At        time.Duration
 	What      string
 }
 
-func (v *Violation) Error() string {
+func (v *Violation) String() string {
 	return fmt.Sprintf("%s at %s: %s", v.Invariant, v.At.Round(time.Millisecond), v.What)
 }

@@ -53,24 +53,21 @@ func TestVersions(t *testing.T) {
 				}
 			}
 		},
-		"a secret is no release": func(t *testing.T, s *session.Session, prefix string) {
-			put(t, s, prefix+"/release", "main", types.ParameterTypeSecureString)
-			_, err := ssm.New(s, ssm.Options{Release: prefix + "/release"}).Put(t.Context(), "v2")
-			if err == nil {
-				t.Skip("this server changes the type of a parameter, which AWS does not")
-			}
-			isConfiguration(t, err)
-			says(t, err, prefix+"/release is no String", "--type String")
-		},
 	})
 }
 
-// A hundred versions are told of to the region alone: moto takes half a minute for them on a busy machine, and what it answers to fewer
-// is held above.
-func TestLongHistories(t *testing.T) {
+// What is asked of the region alone: moto changes the type of a parameter, which AWS does not, and takes half a minute for a hundred
+// versions on a busy machine; what it answers to fewer is held above.
+func TestWhatTheRegionAloneCanTell(t *testing.T) {
 	t.Parallel()
 	s := awstest.Session(t, openRegion(t).Endpoint())
 	for name, story := range map[string]func(t *testing.T, s *session.Session, prefix string){
+		"a secret is no release": func(t *testing.T, s *session.Session, prefix string) {
+			put(t, s, prefix+"/release", "main", types.ParameterTypeSecureString)
+			_, err := ssm.New(s, ssm.Options{Release: prefix + "/release"}).Put(t.Context(), "v2")
+			isConfiguration(t, err)
+			says(t, err, prefix+"/release is no String", "--type String")
+		},
 		"a history of several pages": func(t *testing.T, s *session.Session, prefix string) {
 			p := ssm.New(s, ssm.Options{Release: prefix + "/release"})
 			for i := range 101 {
