@@ -111,8 +111,9 @@ func (a *Agent) self(w *world, candidate rollout.Release, marked bool) rollout.S
 		}
 	}
 	if m.Serving {
-		s.Serving = FleetRelease(m.InService)
-		s.Failing = f.down != nil && now-*f.down >= w.desired.Rules.UnhealthyGrace
+		serves := m.Serves(w.observed, w.desired.Rules)
+		s.Serving = FleetRelease(serves)
+		s.Failing = serves == m.InService && f.down != nil && now-*f.down >= w.desired.Rules.UnhealthyGrace
 		if w.monitor != nil {
 			if last := w.monitor.health.State().Last; last != nil {
 				s.Cause = last.Error()

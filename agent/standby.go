@@ -31,11 +31,31 @@ func (p *plan) outOfTheWay(u unit.Status, use PortUse) bool {
 	return false // it is on its way from one to the other
 }
 
-// leaveEmpty brings back an instance whose releases all have failed since it entered standby: its group is to judge it, and to replace it.
+// leaveEmpty brings back an instance whose releases all have failed since it entered standby, or whose old one does not come up any more,
+// however often it is started: its group is to judge it, and to replace it. Nothing runs then that the balancer could take for more.
 func (p *plan) leaveEmpty() {
-	if p.Rules.Attached && p.Aside && p.Membership.Lifecycle == model.LifecycleStandby && p.Known && p.goal.IsZero() && p.UnitsKnown && !p.hasWeb() {
+	if !p.Rules.Attached || !p.Aside || p.Membership.Lifecycle != model.LifecycleStandby || !p.Known || !p.UnitsKnown || p.hasWeb() {
+		return
+	}
+	if p.goal.IsZero() || p.Crashes[web].Count >= beyondHelp {
 		p.do(ExitStandby{})
 	}
+}
+
+// Serves is the release that this instance serves, as far as anybody asks who may send it elsewhere; zero for none. It is what came into
+// service, but for an instance that was brought back from standby in the middle of a switch, by another agent: there it is what runs.
+func (m Memory) Serves(o Observed, rules Rules) model.Release {
+	if !m.Serving {
+		return model.Release{}
+	}
+	if rules.Attached && m.Aside && o.Membership.Lifecycle == model.LifecycleInService {
+		for _, u := range o.Units {
+			if u.Port != 0 && u.State == unit.Running && !m.failed(u.Release) {
+				return u.Release
+			}
+		}
+	}
+	return m.InService
 }
 
 // setAside takes standby for this agent's doing where the fleet's records say so and the memory of it is lost, and no longer for that

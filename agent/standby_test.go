@@ -24,6 +24,13 @@ func TestAnInstanceWithNothingLeftToServeLeavesStandbyToo(t *testing.T) {
 	if steps := Plan(o, d, m, noon); len(steps) != 1 || steps[0] != (ExitStandby{}) {
 		t.Errorf("it is to %v", steps)
 	}
+	crashed := func(_ *Observed, _ *Desired, m *Memory) {
+		m.Serving, m.Crashes[web] = true, Retry{Count: beyondHelp, At: noon, NotBefore: noon.Add(longest)}
+	}
+	ro, rd, rm := scenery(inStandby(newest(two), bad(two, noon), served(one), aside(), crashed)...)
+	if steps := Plan(ro, rd, rm, noon); len(steps) != 1 || steps[0] != (ExitStandby{}) {
+		t.Errorf("where the old release does not come up any more it is to %v", steps)
+	}
 	o.Membership.Lifecycle = model.LifecycleInService
 	if m.Seen(d, o, noon).Aside {
 		t.Error("it is back, and takes itself for aside")

@@ -8,15 +8,23 @@ import (
 // An instance that Auto Scaling registers switches in standby. That is written into its part before it enters, and taken out
 // when it is back; whoever leads brings back what an agent has left there that is gone.
 
-// aside keeps the mark in this instance's own part.
+// aside keeps the mark in this instance's own part. It is good for entering standby while it is this process's own word, which no write
+// that is still on its way can take back: a leader takes out what has not moved for two leases, and this process what it no longer needs,
+// and either expects the part as it was before.
 func (s *step) aside() {
 	p, has := s.part()
-	s.Aside = has && p.Aside
+	name := partPrefix + s.Self.ID
+	sure := p.Aside && s.marked.text == s.Rollout.text[name] && s.now-s.marked.at < Lease
+	s.Aside = has && s.Self.Aside && sure
 	switch {
 	case !has || s.Self.Leaving || len(s.Writes) > 0: // what is written first changes the part
-	case p.Aside != s.Self.Aside:
-		p.Aside = s.Self.Aside
-		s.report(p, map[bool]string{true: "this instance is about to enter standby", false: "this instance is back from standby"}[p.Aside])
+	case p.Aside && !s.Self.Aside:
+		p.Aside = false
+		s.report(p, "this instance is back from standby")
+	case s.Self.Aside && !sure:
+		p.Aside = true
+		p.Counter++
+		s.report(p, "this instance is about to enter standby")
 	case p.Aside && !p.Open() && s.due(partPrefix):
 		s.renewed[partPrefix] = s.now
 		p.Counter++

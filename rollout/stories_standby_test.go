@@ -168,3 +168,26 @@ func TestANewRecordLosesNoMarkOfStandby(t *testing.T) {
 		t.Errorf("the mark is lost: %+v", f.rollout().Parts[n.id])
 	}
 }
+
+// The write that takes the mark out may be on its way while the next switch begins: the mark is then no word to enter standby on.
+func TestAMarkThatIsBeingTakenOutIsNoneToEnterStandbyOn(t *testing.T) {
+	t.Parallel()
+	f, n := switchesInStandby(t)
+	n.aside = true
+	if f.steps(n); !n.last.Aside {
+		t.Fatal("it may not enter standby")
+	}
+	written := f.records[rollout.RolloutKey]
+	n.aside = false
+	if f.step(n); n.last.Aside {
+		t.Error("it takes the mark out, and may enter standby on it")
+	}
+	f.records[rollout.RolloutKey] = written // that write is late
+	n.aside = true
+	if f.step(n); n.last.Aside {
+		t.Error("it may enter standby on a mark that a late write takes out")
+	}
+	if f.steps(n); !n.last.Aside || f.rollout().Parts[n.id].Counter == 0 {
+		t.Error("it does not write the mark anew")
+	}
+}

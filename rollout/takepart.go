@@ -150,6 +150,9 @@ func (s *step) partChange(p Part) Change {
 	}
 	name := partPrefix + s.Self.ID
 	c := Change{Key: RolloutKey, Expect: expect(s.Rollout.text, "release", name), Set: map[string]string{name: text(p)}}
+	if s.marked = (sight{}); p.Aside {
+		s.marked = sight{c.Set[name], s.now}
+	}
 	if _, ok := s.Rollout.text[name]; !ok {
 		c.Absent = []string{name}
 	}

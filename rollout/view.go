@@ -174,6 +174,8 @@ type Memory struct {
 	seen map[string]sight
 	// held and tried are the leases of this process, as text: the one that it wrote last, and the one it has tried to write since.
 	held, tried sight
+	// marked is this instance's part as this process wrote it last, where it said that the instance is aside.
+	marked sight
 	// claimed is the claim on the release task that this process tried to write.
 	claimed string
 	// renewed is when this process raised its own counters last.
