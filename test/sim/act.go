@@ -14,13 +14,14 @@ func (p *process) act() {
 	now := p.wall()
 	in.memory = in.memory.Seen(d, in.observed, now)
 	steps := agent.Plan(in.observed, d, in.memory, now)
+	p.standby = slices.ContainsFunc(steps, isEnter)
 	for step := range p.doing {
 		if !slices.Contains(steps, step) {
 			delete(p.doing, step) // cancelled
 		}
 	}
 	for _, step := range steps {
-		if _, doing := p.doing[step]; !doing && p.fresh(step) {
+		if _, doing := p.doing[step]; !doing && !p.dead() && p.fresh(step) {
 			p.begin(step)
 		}
 	}
@@ -35,19 +36,25 @@ func (p *process) act() {
 // desired puts the fleet's word into the machine's: the goal is the one release that may run, be registered, be put in service.
 func (p *process) desired() agent.Desired {
 	in := p.in
-	return agent.Desired{Known: p.known, Goal: agent.LocalRelease(p.decision.Goal), Ready: agent.LocalRelease(p.decision.Ready), Attempt: p.decision.Attempt, Rules: agent.Rules{
-		App: "shop", Balanced: true, FirstPort: firstPort, LastPort: firstPort + 2, Restart: in.w.scenario.Policy.Restart,
+	attached := in.w.scenario.Attached
+	return agent.Desired{Known: p.known, Marked: p.decision.Aside, Goal: agent.LocalRelease(p.decision.Goal), Ready: agent.LocalRelease(p.decision.Ready), Attempt: p.decision.Attempt, Rules: agent.Rules{
+		App: "shop", Balanced: !attached, Attached: attached, FirstPort: firstPort, LastPort: firstPort + 2, Restart: in.w.scenario.Policy.Restart,
 		UnhealthyGrace: grace, HoldOnFailure: 5 * time.Minute,
 	}}
 }
 
 // fresh says whether a step may be taken on what was read: those that change what serves need a reading of this very moment.
 func (p *process) fresh(step agent.Step) bool {
+	if isEnter(step) && !p.decision.Aside {
+		return false // it is written down first
+	}
 	if p.paced != nil {
 		return p.paced.fresh(step)
 	}
 	return !agent.NeedsFresh(step, p.in.memory) || p.known && (p.reached == p.in.w.now || p.in.w.now-max(p.reached, p.born) >= time.Minute)
 }
+
+func isEnter(step agent.Step) bool { _, is := step.(agent.EnterStandby); return is }
 
 // begin takes a step: it is remembered, takes its time, has its effect, and is remembered again.
 func (p *process) begin(step agent.Step) {
@@ -56,6 +63,9 @@ func (p *process) begin(step agent.Step) {
 	try := p.tries
 	p.doing[step] = try
 	in.memory = in.memory.Before(step)
+	if p.strike(step, false) && in.gone {
+		return
+	}
 	attempt := p.decision.Attempt
 	var end func()
 	var failed error
@@ -63,12 +73,15 @@ func (p *process) begin(step agent.Step) {
 	end = func() {
 		if p.dead() {
 			// The request may have been on its way when the agent died.
-			if _, ok := step.(agent.Register); !in.gone && ok && w.chance(2) {
+			if _, ok := step.(agent.Register); !in.gone && (ok || isEnter(step)) && w.chance(2) {
 				in.effect(step)
 			}
 			return
 		}
 		if p.doing[step] != try {
+			if isEnter(step) && w.chance(2) { // it was on its way
+				in.effect(step)
+			}
 			return
 		}
 		if w.now < p.frozen {
@@ -89,6 +102,9 @@ func (p *process) begin(step agent.Step) {
 		outcome := agent.Outcome{Err: failed}
 		if failed == nil {
 			outcome = in.effect(step)
+		}
+		if p.strike(step, true) {
+			return
 		}
 		delete(p.doing, step)
 		outcome.Attempt = attempt
@@ -114,6 +130,8 @@ func (in *instance) startedAt(port int) time.Duration {
 func (p *process) takes(step agent.Step) time.Duration {
 	w := p.in.w
 	switch step.(type) {
+	case agent.EnterStandby: // a request that is on its way when its agent dies comes before another agent
+		return w.between(50*time.Millisecond, 900*time.Millisecond)
 	case agent.Prepare:
 		return w.between(3*time.Second, 40*time.Second)
 	case agent.Check, agent.AwaitBalancer:

@@ -28,6 +28,7 @@ type seenGroup struct {
 	at      time.Duration
 	members int
 	booting []string
+	standby map[string]bool
 	healthy map[string]bool
 }
 
@@ -40,10 +41,13 @@ func newFacts() facts {
 
 // truth is what really was when an agent looked at its group.
 func (w *world) truth() seenGroup {
-	seen := seenGroup{at: w.now, healthy: map[string]bool{}}
+	seen := seenGroup{at: w.now, healthy: map[string]bool{}, standby: map[string]bool{}}
 	for _, m := range w.group(0).Members {
 		if m.InService {
 			seen.members++
+		}
+		if m.Standby {
+			seen.standby[m.ID] = true
 		}
 		if m.Healthy {
 			seen.healthy[m.ID] = true
@@ -75,6 +79,9 @@ func (w *world) wrote(by actor, why string, was *rollout.Rollout, stable rollout
 	granted := w.newSlots(was, is)
 	if len(granted) > 0 && !opened {
 		w.checkGrant(by, was, is, granted)
+	}
+	for _, in := range w.instances {
+		in.contested = in.contested || in.persons && is.Parts[in.id].Aside
 	}
 	for id, p := range is.Parts {
 		if p.State == rollout.Granted {
@@ -195,6 +202,9 @@ func (w *world) checkGrant(by actor, was, is *rollout.Rollout, granted []string)
 	p, seen := was.Policy, by.seen
 	members := seen.members
 	for id, part := range by.knew { // those that boot take part where they can't boot stable
+		if seen.standby[id] && (!part.Aside || was.Origin.First) {
+			continue // a person's doing
+		}
 		if slices.Contains(seen.booting, id) && part.State != rollout.Lost && part.State != rollout.Returned {
 			members++
 		}

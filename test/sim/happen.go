@@ -46,6 +46,7 @@ func (in *instance) serveFirst() {
 	in.observed.Membership.Lifecycle = model.LifecycleInService
 	in.observed.Prepared[rel.Number] = deploy.Prepared{Release: rel, Recipe: recipe.Recipe{Processes: []recipe.Process{{Name: "web", Port: true, Overlap: true}}}}
 	in.pids++
+	in.proved[in.pids] = true
 	in.observed.Units = []unit.Status{{Spec: unit.Spec{Name: agent.UnitName("shop", rel.Number, "web"), Release: rel, Process: "web", Port: firstPort}, State: unit.Running, PID: in.pids}}
 	in.observed.Targets[firstPort] = agent.Target{Registered: true, Everywhere: true, Healthy: true}
 	in.memory.InService, in.memory.Serving, in.memory.Port = rel, true, firstPort
@@ -139,6 +140,8 @@ func (w *world) happen(e Event) {
 		if r := w.table.stable.Release; !r.IsZero() {
 			w.puts[r.Revision[:38]].Broken = true
 		}
+	case PersonStandby, Strike:
+		w.happenAttached(e)
 	case Outage:
 		w.trace("the table can't be reached for %s", e.For)
 		w.outageTo = w.now + e.For
@@ -202,7 +205,9 @@ func (w *world) calmDown() {
 	w.desired = max(w.desired, min(w.scenario.Instances, 3))
 	w.operate("unfreeze")
 	for _, in := range w.listed() {
+		in.downTo = 0
 		in.startAgent()
+		in.personReturns()
 	}
 }
 

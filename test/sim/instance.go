@@ -38,11 +38,15 @@ type instance struct {
 	hookSince  time.Duration // last heartbeat of the launch hook
 	boots      int
 	flakes     map[string]int // how often a release failed here
+	proved     map[int]bool   // processes that have passed their checks, by pid
+	persons    bool           // a person has put it in standby
+	contested  bool           // and the product had written down that it would
+	downTo     time.Duration  // its agent does not start before
 }
 
 // launch gives the group one more instance.
 func (w *world) launch() *instance {
-	in := &instance{w: w, id: fmt.Sprintf("i-%02d", len(w.instances)), started: map[int]time.Duration{}, strikes: map[int]int{}, flakes: map[string]int{}}
+	in := &instance{w: w, id: fmt.Sprintf("i-%02d", len(w.instances)), started: map[int]time.Duration{}, strikes: map[int]int{}, proved: map[int]bool{}, flakes: map[string]int{}}
 	in.observed = agent.Observed{
 		Prepared: map[int64]deploy.Prepared{}, UnitsKnown: true, Targets: map[int]agent.Target{}, TargetsKnown: true,
 		Listening: map[int]bool{}, Passed: map[agent.Incarnation]bool{},
@@ -50,6 +54,9 @@ func (w *world) launch() *instance {
 	}
 	in.memory = agent.Memory{Schema: agent.MemorySchema, InstanceID: in.id, BootID: "0"}
 	in.hookSince = w.now
+	if w.scenario.Attached {
+		in.observed.GroupPort = firstPort
+	}
 	w.instances = append(w.instances, in)
 	w.trace("Auto Scaling launches %s", in.id)
 	w.after(w.between(5*time.Second, 20*time.Second), in.startAgent)
@@ -60,7 +67,7 @@ func (in *instance) lifecycle() model.Lifecycle { return in.observed.Membership.
 
 // listed says whether the group has it and does not end it.
 func (in *instance) listed() bool {
-	return !in.buried && (in.lifecycle() == model.LifecycleInService || in.lifecycle() == model.LifecyclePendingWait)
+	return !in.buried && in.lifecycle() != model.LifecycleTerminatingWait && in.lifecycle() != model.LifecycleTerminated
 }
 
 // healthy says whether the balancer sends it requests.
@@ -77,6 +84,9 @@ func (in *instance) healthy() bool {
 func (in *instance) terminate() {
 	in.observed.Membership.Lifecycle, in.observed.TargetLifecycle = model.LifecycleTerminatingWait, model.LifecycleTerminated
 	in.ending = in.w.now
+	if in.w.scenario.Attached {
+		in.observed.Targets[firstPort] = agent.Target{Draining: true}
+	}
 	in.w.after(5*time.Minute, in.bury)
 }
 
@@ -166,6 +176,9 @@ func (in *instance) effect(step agent.Step) agent.Outcome {
 	broken := func(phase string) agent.Outcome {
 		return agent.Outcome{Err: &deploy.RevisionError{Phase: phase, Err: errBroken}}
 	}
+	if outcome, done := in.effectAttached(step); done {
+		return outcome
+	}
 	switch s := step.(type) {
 	case agent.Prepare:
 		if b := w.behaviour(s.Release); b != nil && b.NoBuild {
@@ -180,7 +193,7 @@ func (in *instance) effect(step agent.Step) agent.Outcome {
 			in.flakes[s.Unit]++
 			return broken("check")
 		}
-		o.Passed[agent.Incarnation{Unit: u.Name, PID: u.PID}] = true
+		o.Passed[agent.Incarnation{Unit: u.Name, PID: u.PID}], in.proved[u.PID] = true, true
 	case agent.Register:
 		w.checkRegister(in, s)
 		o.Targets[s.Port] = agent.Target{Registered: true, Everywhere: true}

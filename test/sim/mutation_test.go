@@ -13,7 +13,7 @@ func TestEachGuardIsMissed(t *testing.T) {
 	if raceDetector {
 		t.Skip("runs without the race detector: go test ./test/sim")
 	}
-	for _, m := range mutations() {
+	for _, m := range append(mutations(), attachedMutations()...) {
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
 			want, _, _ := strings.Cut(m.Name, ":")

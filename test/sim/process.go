@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bootagent/bootagent/agent"
+	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/internal/unit"
 	"github.com/bootagent/bootagent/rollout"
 )
@@ -33,13 +35,14 @@ type process struct {
 	task     rollout.TaskRun
 	tasking  bool
 	resolved rollout.Resolution
+	standby  bool          // the plan asks for standby
 	quiet    time.Duration // since when there was nothing to do; -1 while there is
 	paced    *paced        // drives it where requests are counted; nil where it just ticks
 }
 
 // startAgent starts the daemon.
 func (in *instance) startAgent() {
-	if in.gone || in.process != nil {
+	if in.gone || in.process != nil || in.w.now < in.downTo {
 		return
 	}
 	w := in.w
@@ -199,6 +202,11 @@ func (p *process) send(by actor, writes []rollout.Write) {
 // follow does what a decision asks for beside writing.
 func (p *process) follow(d rollout.Decision) {
 	w, in := p.in.w, p.in
+	for _, other := range w.instances {
+		if slices.Contains(d.Restore, other.id) {
+			w.after(w.latency(), func() { _ = other.exitStandby(in.id) })
+		}
+	}
 	if !d.Mirror.IsZero() && w.parameter.has(d.Mirror.Number) {
 		w.parameter.label = d.Mirror.Number
 	}
@@ -232,10 +240,13 @@ func (p *process) follow(d rollout.Decision) {
 // self is what Step is told of this instance.
 func (p *process) self() rollout.Self {
 	in, w := p.in, p.in.w
-	self := rollout.Self{ID: in.id, Failed: in.memory.LastFailure(), Task: p.task, Leaving: in.memory.Leaving != agent.Stays}
+	self := rollout.Self{ID: in.id, Aside: in.memory.Aside || p.standby || w.marked(in) && in.lifecycle() != model.LifecycleInService,
+		Standby: in.inStandby() && !in.memory.Aside && !w.marked(in), Hindered: in.memory.Retries["enter standby"].Cause,
+		Failed: in.memory.LastFailure(), Task: p.task, Leaving: in.memory.Leaving != agent.Stays}
 	if in.memory.Serving {
-		self.Serving = agent.FleetRelease(in.memory.InService)
-		self.Failing = p.down >= 0 && w.now-p.down >= grace
+		serves := in.memory.Serves(in.observed, p.desired().Rules)
+		self.Serving = agent.FleetRelease(serves)
+		self.Failing = serves == in.memory.InService && p.down >= 0 && w.now-p.down >= grace
 		if p.passing >= 0 {
 			self.Passing = max(w.now-p.passing, 1)
 		}

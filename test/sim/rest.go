@@ -32,7 +32,7 @@ func (w *world) atRest() bool {
 		return false
 	}
 	all := w.listed()
-	if len(all) != w.desired {
+	if len(all) != w.desired || w.scenario.Attached && w.asideLeft() != "" {
 		return false
 	}
 	for _, in := range all {

@@ -15,6 +15,8 @@ type Scenario struct {
 	Instances int
 	Policy    rollout.Policy
 	FromZero  bool // no release was ever put
+	Attached  bool // Auto Scaling registers the instances
+	Least     int  // the group's MinSize, where it is attached
 	Trouble   time.Duration
 	Noise     Noise
 	Events    []Event
@@ -118,7 +120,7 @@ func (b *Behaviour) flaky(instance string, calm bool) int {
 
 func (s *Scenario) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d instances, fromZero=%t, trouble for %s, policy %+v, noise %+v\n", s.Instances, s.FromZero, s.Trouble, s.Policy, s.Noise)
+	fmt.Fprintf(&b, "%d instances, fromZero=%t, attached=%t (MinSize %d), trouble for %s, policy %+v, noise %+v\n", s.Instances, s.FromZero, s.Attached, s.Least, s.Trouble, s.Policy, s.Noise)
 	for _, e := range s.Events {
 		fmt.Fprintf(&b, "  at %s: %s, n=%d, for %s, %s\n", e.At, e.Kind, e.N, e.For, &e.Release)
 	}

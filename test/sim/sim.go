@@ -16,6 +16,8 @@ type Mutation struct {
 	Decision func(v rollout.View, d *rollout.Decision)
 	// Group changes what a leader sees.
 	Group func(g *rollout.Group)
+	// Attached searches fleets that Auto Scaling registers.
+	Attached bool
 }
 
 // step is production's Step, with the mutation around it.
@@ -28,6 +30,14 @@ func (m Mutation) step(_ *world, _ *process, v rollout.View, memory rollout.Memo
 		m.Decision(v, &d)
 	}
 	return d, memory
+}
+
+// generate makes the scenario of a seed, of the kind of fleets that the mutation is looked for in.
+func (m Mutation) generate(seed uint64) *Scenario {
+	if m.Attached {
+		return GenerateAttached(seed)
+	}
+	return Generate(seed)
 }
 
 func (m Mutation) group(_ *world, g rollout.Group) rollout.Group {

@@ -11,16 +11,26 @@ import (
 )
 
 var (
-	seedFlag  = flag.Int64("seed", -1, "run this seed alone, as it is, with its whole trace")
-	seedsFlag = flag.Uint64("seeds", seedsInTest, "how many seeds to run")
-	fromFlag  = flag.Uint64("from", 0, "the first seed")
+	attachedFlag = flag.Bool("attached", false, "with -seed: of the fleets that Auto Scaling registers")
+	seedFlag     = flag.Int64("seed", -1, "run this seed alone, as it is, with its whole trace")
+	seedsFlag    = flag.Uint64("seeds", seedsInTest, "how many seeds to run")
+	fromFlag     = flag.Uint64("from", 0, "the first seed")
 )
 
 // TestAFleetKeepsItsInvariants runs seed after seed, each a fleet with its own misfortunes.
 func TestAFleetKeepsItsInvariants(t *testing.T) {
 	t.Parallel()
+	invariants(t, Mutation{})
+}
+
+// invariants runs the seeds of the flags: with m.Attached, of fleets that Auto Scaling registers.
+func invariants(t *testing.T, m Mutation) {
+	t.Helper()
 	if *seedFlag >= 0 {
-		v, lines := Run(Generate(uint64(*seedFlag)), Mutation{}, true)
+		if *attachedFlag != m.Attached {
+			t.Skip("the seed is of the other kind of fleets")
+		}
+		v, lines := Run(m.generate(uint64(*seedFlag)), Mutation{}, true)
 		t.Logf("\n%s", strings.Join(lines, "\n"))
 		if v != nil {
 			t.Fatalf("seed %d: %v", *seedFlag, v)
@@ -28,8 +38,8 @@ func TestAFleetKeepsItsInvariants(t *testing.T) {
 		return
 	}
 	began := time.Now()
-	if seed, v := search(*fromFlag, *seedsFlag, Mutation{}, func(*Violation) bool { return true }); v != nil {
-		explain(t, seed, v)
+	if seed, v := search(*fromFlag, *seedsFlag, m, func(*Violation) bool { return true }); v != nil {
+		explain(t, m, seed, v)
 	}
 	t.Logf("%d seeds in %s", *seedsFlag, time.Since(began).Round(time.Millisecond))
 }
@@ -51,7 +61,7 @@ func search(from, seeds uint64, m Mutation, wanted func(*Violation) bool) (seed 
 				if over {
 					return
 				}
-				if v, _ := Run(Generate(from+n), m, false); v != nil && wanted(v) {
+				if v, _ := Run(m.generate(from+n), m, false); v != nil && wanted(v) {
 					mu.Lock()
 					if found == nil || from+n < seed {
 						seed, found = from+n, v
@@ -66,14 +76,14 @@ func search(from, seeds uint64, m Mutation, wanted func(*Violation) bool) (seed 
 }
 
 // explain shows what went wrong with a seed, as small as it still goes wrong.
-func explain(t *testing.T, seed uint64, v *Violation) {
+func explain(t *testing.T, m Mutation, seed uint64, v *Violation) {
 	t.Helper()
-	small := Shrink(Generate(seed), Mutation{}, v.Invariant)
+	small := Shrink(m.generate(seed), Mutation{}, v.Invariant)
 	w, lines := Run(small, Mutation{}, true)
 	if len(lines) > 400 {
 		lines = lines[len(lines)-400:]
 	}
-	t.Fatalf("seed %d: %v\n\nshrunk to %s\n%s\n\n%v\nrun it again, as it was: go test ./test/sim -run Invariants -seed %d", seed, v, small, strings.Join(lines, "\n"), w, seed)
+	t.Fatalf("seed %d: %v\n\nshrunk to %s\n%s\n\n%v\nrun it again, as it was: go test ./test/sim -run Invariants -attached=%t -seed %d", seed, v, small, strings.Join(lines, "\n"), w, m.Attached, seed)
 }
 
 // A run that can't be run again is no help: the same seed gives the same trace, to the last line.

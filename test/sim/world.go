@@ -29,6 +29,7 @@ type world struct {
 	cliBusy   int                   // deploys and other commands in flight
 	lastPut   *Behaviour
 	account   *account // where requests are counted; nil where they are not
+	blows     []blow   // that have not fallen yet
 }
 
 // parameter is the release parameter.
@@ -119,7 +120,7 @@ func (w *world) group(now time.Duration) rollout.Group {
 	g := rollout.Group{Known: true, At: now, Desired: w.desired}
 	for _, in := range w.instances {
 		if in.listed() {
-			g.Members = append(g.Members, rollout.Member{ID: in.id, InService: in.lifecycle() == model.LifecycleInService, Healthy: in.healthy()})
+			g.Members = append(g.Members, rollout.Member{ID: in.id, InService: in.lifecycle() == model.LifecycleInService, Standby: in.inStandby(), Healthy: in.healthy()})
 		}
 	}
 	return g
@@ -140,12 +141,12 @@ func (w *world) listed() (out []*instance) {
 func (w *world) scale() {
 	w.after(5*time.Second, w.scale)
 	for _, in := range w.listed() {
-		if in.gone && w.now-in.goneAt > time.Minute || in.beyondHelp {
+		if !in.inStandby() && (in.gone && w.now-in.goneAt > time.Minute || in.beyondHelp) {
 			w.trace("Auto Scaling replaces %s", in.id)
 			in.terminate()
 		}
 	}
-	have := w.listed()
+	have := slices.DeleteFunc(w.listed(), (*instance).inStandby)
 	for n := len(have); n < w.desired; n++ {
 		w.launch()
 	}
@@ -192,6 +193,8 @@ func (w *world) run() *Violation {
 		case stage == "last" && w.atRest():
 			w.checkEnd()
 			return w.violation
+		case stage != "trouble" && w.now > ends && w.scenario.Attached && w.asideLeft() != "":
+			w.violated("S12", "%s after the trouble %s", w.scenario.patience(), w.asideLeft())
 		case stage == "calm" && w.table.get(rollout.FreezeKey).Attributes != nil: // put in the last moment before the calm
 			_ = w.table.commit(actor{name: "operator", operator: true}, "unfreeze", rollout.UnfreezeDeploys(w.table.get(rollout.FreezeKey)))
 		case stage == "calm" && w.now > ends:
