@@ -21,9 +21,6 @@ const (
 	Strike        Kind = "something is struck down in standby"
 )
 
-// struck are the steps in which something may be struck down.
-var struck = []string{"enter standby", "deregister", "drain", "stop", "start", "check", "leave standby", "balancer", "promote"}
-
 // blow strikes one instance down, once, as it takes a step.
 type blow struct {
 	step  string
@@ -57,6 +54,7 @@ func GenerateAttached(seed uint64) *Scenario {
 func (w *world) happenAttached(e Event) {
 	switch e.Kind {
 	case Strike:
+		struck := []string{"enter standby", "deregister", "drain", "stop", "start", "check", "leave standby", "balancer", "promote"}
 		n := len(struck)
 		w.blows = append(w.blows, blow{struck[e.N%n], e.N/n%2 == 0, e.N / n / 2 % 4, e.For})
 	case PersonStandby:
