@@ -78,6 +78,9 @@ type PortUse struct {
 	Condemned string `json:"condemned,omitempty"`
 }
 
+// toldToStop condemns a process that may be ending.
+const toldToStop = "it was told to stop"
+
 // maxFailed is how many failed revisions are kept; the oldest is forgotten first.
 const maxFailed = 50
 
@@ -112,7 +115,7 @@ func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
 		m.HookSince = now
 	}
 	m = m.leaves(d, o, now)
-	m = m.setAside(d, o)
+	m = m.setAside(d, o).broughtBack(d, o)
 	if o.TargetsKnown {
 		m = m.forgetLeft(func(port int) bool { return !o.Targets[port].Registered })
 	}
@@ -157,7 +160,7 @@ func (m Memory) Before(step Step) Memory {
 		m.Aside = true
 	case Stop: // a process that is ending must not come back into service if it is wanted again meanwhile
 		if use := m.Ports[s.Port]; s.Port != 0 && use.Condemned == "" {
-			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release, Deregistered: use.Deregistered, Drained: true, Condemned: "it was told to stop"})
+			m.Ports = with(m.Ports, s.Port, PortUse{Release: s.Release, Deregistered: use.Deregistered, Drained: true, Condemned: toldToStop})
 		}
 	}
 	return m

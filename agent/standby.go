@@ -37,7 +37,7 @@ func (p *plan) leaveEmpty() {
 	if !p.Rules.Attached || !p.Aside || p.Membership.Lifecycle != model.LifecycleStandby || !p.Known || !p.UnitsKnown || p.hasWeb() {
 		return
 	}
-	if p.goal.IsZero() || p.Crashes[web].Count >= beyondHelp {
+	if p.goal.IsZero() || isThe(p.goal, p.InService) && p.Crashes[web].Count >= beyondHelp {
 		p.do(ExitStandby{})
 	}
 }
@@ -67,6 +67,23 @@ func (m Memory) setAside(d Desired, o Observed) Memory {
 	case model.LifecycleInService:
 		if d.Known && goal(o, d, m).IsZero() && o.UnitsKnown && !o.hasWeb() {
 			m.Aside = false
+		}
+	}
+	return m
+}
+
+// broughtBack notes that what runs on an instance which was aside has requests again, whoever brought it back, and however far this agent
+// had come with taking it away: it makes way as any other does.
+func (m Memory) broughtBack(d Desired, o Observed) Memory {
+	back := o.Membership.Lifecycle == model.LifecycleInService || o.Membership.Lifecycle == model.LifecyclePending
+	if !d.Rules.Attached || !m.Aside || !back && m.Leaving != Terminating {
+		return m
+	}
+	for _, u := range o.Units {
+		use, used := m.Ports[u.Port]
+		undone := back && (use.Condemned == toldToStop || use.Condemned == "" && (use.Drained || !use.Deregistered.IsZero()))
+		if u.Port != 0 && u.State == unit.Running && (!used || undone) {
+			m.Ports = with(m.Ports, u.Port, PortUse{Release: u.Release})
 		}
 	}
 	return m

@@ -37,6 +37,31 @@ func TestAnInstanceWithNothingLeftToServeLeavesStandbyToo(t *testing.T) {
 	}
 }
 
+// Its agent was struck down as it was about to stop the old process, and was away for so long that another one brought the instance back.
+func TestAProcessThatIsBackInServiceIsNotStoppedThere(t *testing.T) {
+	t.Parallel()
+	stops := func(_ *Observed, _ *Desired, m *Memory) { *m = m.Before(Stop{Release: one, Unit: UnitName("shop", 1, "web"), Port: 8080}) }
+	scene := settled(attached(), grouped(), newest(two), prepared(two), aside(), stops)
+	o, d, m := scenery(scene...)
+	if steps := Plan(o, d, m.Seen(d, o, noon), noon); len(steps) != 1 || steps[0] != (EnterStandby{one}) {
+		t.Errorf("it is to %v", steps)
+	}
+	o.Membership.Lifecycle, o.Targets = model.LifecycleStandby, nil
+	if steps := Plan(o, d, m.Seen(d, o, noon), noon); len(steps) != 1 || steps[0] != (Stop{one, UnitName("shop", 1, "web"), 8080}) {
+		t.Errorf("where it is still in standby it is to %v", steps)
+	}
+}
+
+// It was brought back, and its group ended it before its agent had seen that.
+func TestAnInstanceThatEndsOnItsWayBackFromStandbyIsDrained(t *testing.T) {
+	t.Parallel()
+	o, d, m := scenery(attached(), newest(one), prepared(one), served(one), runs(one, 8080), passed(one, 8080), aside(), lifecycle(model.LifecycleTerminating))
+	m = m.Seen(d, o, noon)
+	if steps := Plan(o, d, m, noon); len(steps) != 1 || steps[0].Phase() != "deregister" {
+		t.Errorf("it is to %v", steps)
+	}
+}
+
 func TestStandbyIsRememberedWhateverElseIsForgotten(t *testing.T) {
 	t.Parallel()
 	m := Memory{InstanceID: "i-1", BootID: "1", Parameter: "/shop", Aside: true}

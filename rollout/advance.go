@@ -143,15 +143,15 @@ func (s *step) count() (c counted) {
 	return c
 }
 
-// members are those that take part: the instances in service, and of those that boot, which never do, the ones that can't
-// boot stable. Such a one is not healthy, so that a slot for it costs nobody anything.
+// members are those that take part: the instances in service, those that are aside to switch, and of those that boot, which never
+// do, the ones that can't boot stable. Such a one is not healthy, so that a slot for it costs nobody anything.
 func (s *step) members() []Member {
 	return slices.DeleteFunc(slices.Clone(s.Group.Members), func(m Member) bool {
 		p, ok := s.Rollout.Parts[m.ID]
 		if m.stranded(p) {
 			return true
 		}
-		return !m.InService && (s.Rollout.Origin.First || !ok || p.State == Lost || p.State == Returned)
+		return !m.InService && !(m.Standby && p.Aside) && (s.Rollout.Origin.First || !ok || p.State == Lost || p.State == Returned)
 	})
 }
 

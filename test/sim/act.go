@@ -13,7 +13,7 @@ func (p *process) act() {
 	d := p.desired()
 	now := p.wall()
 	in.memory = in.memory.Seen(d, in.observed, now)
-	steps := agent.Plan(in.observed, d, in.memory, now)
+	steps := w.mutation.plan(in.observed, d, in.memory, now)
 	p.standby = slices.ContainsFunc(steps, isEnter)
 	for step := range p.doing {
 		if !slices.Contains(steps, step) {
@@ -51,7 +51,7 @@ func (p *process) fresh(step agent.Step) bool {
 	if p.paced != nil {
 		return p.paced.fresh(step)
 	}
-	return !agent.NeedsFresh(step, p.in.memory) || p.known && (p.reached == p.in.w.now || p.in.w.now-max(p.reached, p.born) >= time.Minute)
+	return !agent.NeedsFresh(step, p.in.memory) || p.known && (p.reached == p.in.w.now || p.alone) || p.in.w.mutation.stale(step)
 }
 
 func isEnter(step agent.Step) bool { _, is := step.(agent.EnterStandby); return is }
@@ -59,6 +59,7 @@ func isEnter(step agent.Step) bool { _, is := step.(agent.EnterStandby); return 
 // begin takes a step: it is remembered, takes its time, has its effect, and is remembered again.
 func (p *process) begin(step agent.Step) {
 	in, w := p.in, p.in.w
+	w.sends(in, step)
 	p.tries++
 	try := p.tries
 	p.doing[step] = try
@@ -69,22 +70,27 @@ func (p *process) begin(step agent.Step) {
 	attempt := p.decision.Attempt
 	var end func()
 	var failed error
+	var outcome *agent.Outcome
 	asked := p.paced == nil
 	end = func() {
 		if p.dead() {
 			// The request may have been on its way when the agent died.
-			if _, ok := step.(agent.Register); !in.gone && (ok || isEnter(step)) && w.chance(2) {
+			if _, ok := step.(agent.Register); !in.gone && (ok || isEnter(step) && outcome == nil) && w.chance(2) {
 				in.effect(step)
 			}
 			return
 		}
 		if p.doing[step] != try {
-			if isEnter(step) && w.chance(2) { // it was on its way
+			if isEnter(step) && outcome == nil && w.chance(2) { // it was on its way
 				in.effect(step)
 			}
 			return
 		}
 		if w.now < p.frozen {
+			if isEnter(step) && outcome == nil { // the request was on its way, and its answer waits
+				o := in.effect(step)
+				outcome = &o
+			}
 			w.after(p.frozen-w.now, end)
 			return
 		}
@@ -95,23 +101,25 @@ func (p *process) begin(step agent.Step) {
 			})
 			return
 		}
-		if s, ok := step.(agent.AwaitBalancer); ok && p.paced == nil && !in.observed.Targets[s.Port].Healthy && p.tries > 0 && w.now-in.startedAt(s.Port) < time.Minute {
+		if s, ok := step.(agent.AwaitBalancer); ok && p.paced == nil && !in.observed.Targets[s.Port].Healthy && p.tries > 0 && w.now-max(in.startedAt(s.Port), in.back) < time.Minute {
 			w.after(3*time.Second, end)
 			return
 		}
-		outcome := agent.Outcome{Err: failed}
-		if failed == nil {
-			outcome = in.effect(step)
+		if outcome == nil {
+			outcome = &agent.Outcome{Err: failed}
+			if failed == nil {
+				*outcome = in.effect(step)
+			}
 		}
 		if p.strike(step, true) {
 			return
 		}
 		delete(p.doing, step)
 		outcome.Attempt = attempt
-		in.memory = in.memory.After(step, outcome, p.wall())
+		in.memory = in.memory.After(step, *outcome, p.wall())
 		if outcome.Err != nil {
 			w.trace("%s: %s: %v", in.id, step, outcome.Err)
-		} else if outcome.Err == nil {
+		} else {
 			w.trace("%s: %s", in.id, step)
 		}
 		if p.paced != nil {

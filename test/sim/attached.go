@@ -37,6 +37,9 @@ func GenerateAttached(seed uint64) *Scenario {
 	if s.Instances > 12 {
 		s.Instances = 3 + r.IntN(10) // fewer could not meet every min_healthy
 	}
+	if s.Policy.MinHealthy.N >= 60 { // meant for two that run beside each other
+		s.Policy.MinHealthy = rollout.Percent(r.IntN(60))
+	}
 	if r.IntN(8) == 0 {
 		s.Least = s.Instances
 	}
@@ -67,7 +70,7 @@ func (w *world) happenAttached(e Event) {
 			return
 		}
 		w.trace("a person puts %s in standby", in.id)
-		in.persons, in.contested = true, false
+		in.persons, in.contested = true, in.memory.Aside // its agent has slept since it was brought back, and takes it for its own doing
 		in.toStandby()
 		w.after(e.For, in.personReturns)
 	}
@@ -175,6 +178,7 @@ func (in *instance) toStandby() {
 		if in.lifecycle() == model.LifecycleEnteringStandby {
 			o.Membership.Lifecycle = model.LifecycleStandby
 			delete(o.Targets, firstPort)
+			in.emptied()
 			w.trace("%s is in standby", in.id)
 		}
 	})
@@ -215,7 +219,17 @@ func (in *instance) fromStandby() {
 func (in *instance) registered() {
 	in.observed.Membership.Lifecycle = model.LifecycleInService
 	in.observed.Targets[firstPort] = agent.Target{Registered: true, Everywhere: true}
-	in.strikes[firstPort] = 0
+	in.strikes[firstPort], in.back = 0, in.w.now
+	if u, ok := in.onPort(firstPort); ok {
+		in.took[u.PID], in.drained[u.PID] = true, false
+	}
+}
+
+// emptied is the end of the group's own draining.
+func (in *instance) emptied() {
+	if u, ok := in.onPort(firstPort); ok {
+		in.drained[u.PID] = true
+	}
 }
 
 // inStandby says whether it does not count among those that the group wants.
@@ -238,9 +252,6 @@ func (in *instance) effectAttached(step agent.Step) (agent.Outcome, bool) {
 	case agent.ExitStandby:
 		in.checkReturn(s.Release)
 		return in.lossy(in.exitStandby(in.id)), true
-	case agent.Start:
-		w.checkRegister(in, agent.Register{Release: s.Release, Port: s.Port})
-		return agent.Outcome{}, false
 	case agent.CompleteHook:
 		if s.Result == model.HookAbandon || in.lifecycle() != model.LifecyclePendingWait {
 			return agent.Outcome{}, false
@@ -267,7 +278,7 @@ func (in *instance) checkReturn(rel model.Release) {
 	if !ok && rel.IsZero() {
 		return
 	}
-	if !ok || u.State != unit.Running || !in.proved[u.PID] {
+	if !ok || u.State != unit.Running || !in.passed[u.PID] {
 		in.w.violated("S4", "%s comes into service with %s, which has not passed its checks", in.id, rel)
 	}
 }

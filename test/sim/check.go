@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/bootagent/bootagent/agent"
@@ -15,18 +13,23 @@ type facts struct {
 	nonces    int
 	epoch     int64
 	stables   map[rollout.ID]bool
-	granted   map[string]bool       // "instance release" that ever had a slot
-	revisions map[rollout.ID]string // of each release that was opened
-	started   map[rollout.ID]bool   // a process of it has run
-	tasks     map[rollout.ID]int    // how often its task was started
-	leased    time.Duration         // when the lease was changed last
-	final     time.Duration         // when the last bake began
-	firsts    map[rollout.ID]bool   // releases that were opened as the very first
+	granted   map[string]bool          // "instance release" that ever had a slot
+	revisions map[rollout.ID]string    // of each release that was opened
+	started   map[rollout.ID]bool      // a process of it has run
+	tasks     map[rollout.ID]int       // how often its task was started
+	leased    time.Duration            // when the lease was changed last
+	final     time.Duration            // when the last bake began
+	promoted  time.Duration            // when stable moved last
+	moved     map[string]time.Duration // when the entry of an instance in the record changed last
+	bad       map[string]bool          // revisions that a rollout has found to be bad
+	forced    map[string]bool          // deploys, by nonce, that were told to do it whatever there is
+	firsts    map[rollout.ID]bool      // releases that were opened as the very first
 }
 
 type seenGroup struct {
 	at      time.Duration
 	members int
+	desired int
 	booting []string
 	standby map[string]bool
 	healthy map[string]bool
@@ -35,13 +38,13 @@ type seenGroup struct {
 func newFacts() facts {
 	return facts{
 		stables: map[rollout.ID]bool{}, granted: map[string]bool{}, revisions: map[rollout.ID]string{}, started: map[rollout.ID]bool{},
-		tasks: map[rollout.ID]int{}, firsts: map[rollout.ID]bool{},
+		tasks: map[rollout.ID]int{}, firsts: map[rollout.ID]bool{}, moved: map[string]time.Duration{}, bad: map[string]bool{}, forced: map[string]bool{},
 	}
 }
 
 // truth is what really was when an agent looked at its group.
 func (w *world) truth() seenGroup {
-	seen := seenGroup{at: w.now, healthy: map[string]bool{}, standby: map[string]bool{}}
+	seen := seenGroup{at: w.now, desired: w.desired, healthy: map[string]bool{}, standby: map[string]bool{}}
 	for _, m := range w.group(0).Members {
 		if m.InService {
 			seen.members++
@@ -62,7 +65,7 @@ func (w *world) truth() seenGroup {
 }
 
 // wrote holds a write against the invariants.
-func (w *world) wrote(by actor, why string, was *rollout.Rollout, stable rollout.Stable) {
+func (w *world) wrote(by actor, why string, was *rollout.Rollout, stable rollout.Stable, lock rollout.Record) {
 	is := w.table.rollout
 	if is == nil {
 		return
@@ -70,11 +73,13 @@ func (w *world) wrote(by actor, why string, was *rollout.Rollout, stable rollout
 	opened := was == nil || was.Release != is.Release
 	if opened {
 		w.checkOpen(by, was, is)
+		w.checkLock(by, was, is, lock)
 	}
 	w.checkStable(by, was, stable, opened)
 	if was != nil && !opened {
 		w.checkLead(by, why, was, is)
 		w.checkState(by, was, is)
+		w.checkParts(by, why, was, is)
 	}
 	granted := w.newSlots(was, is)
 	if len(granted) > 0 && !opened {
@@ -84,6 +89,9 @@ func (w *world) wrote(by actor, why string, was *rollout.Rollout, stable rollout
 		in.contested = in.contested || in.persons && is.Parts[in.id].Aside
 	}
 	for id, p := range is.Parts {
+		if was == nil || was.Parts[id] != p {
+			w.facts.moved[id] = w.now
+		}
 		if p.State == rollout.Granted {
 			w.facts.granted[id+" "+is.Release.ID.String()] = true
 		}
@@ -106,11 +114,8 @@ func (w *world) checkOpen(by actor, was, is *rollout.Rollout) {
 		w.violated("S6", "%s was opened with %.6s, and is with %.6s", id, old, is.Release.Revision)
 	}
 	w.facts.revisions[id] = is.Release.Revision
-	force := false
-	if v := w.parameter.versions; id.Epoch == w.facts.epoch && id.Number <= int64(len(v)) && id.Number > 0 {
-		force = v[id.Number-1].intent.Force
-	}
-	if w.table.get(rollout.FailedKey(is.Release.Revision)).Attributes != nil && !force {
+	force := w.facts.forced[is.Origin.Nonce]
+	if (w.facts.bad[is.Release.Revision] || w.table.get(rollout.FailedKey(is.Release.Revision)).Attributes != nil) && !force {
 		w.violated("S10", "%s opens %s, and its revision failed before", by, id)
 	}
 	if w.table.get(rollout.FreezeKey).Attributes != nil && is.Origin.RollbackOf == 0 {
@@ -134,7 +139,7 @@ func (w *world) checkStable(by actor, was *rollout.Rollout, stable rollout.Stabl
 	if now == stable.Release {
 		return
 	}
-	w.facts.stables[now.ID] = true
+	w.facts.stables[now.ID], w.facts.promoted = true, w.now
 	if was == nil {
 		return // the founder's
 	}
@@ -146,7 +151,9 @@ func (w *world) checkStable(by actor, was *rollout.Rollout, stable rollout.Stabl
 		w.violated("S3", "%s moves stable to %s while %s is %s", by, now.ID, was.Release.ID, was.State.Status)
 	case !was.State.Baked && w.now-w.facts.final < time.Duration(float64(p.Bake)*0.95):
 		w.violated("S3", "%s moves stable to %s after %s of the last bake, which takes %s", by, now.ID, w.now-w.facts.final, p.Bake)
-	case !w.served(by, now.ID):
+	case was.Origin.First && w.serving(by, now.ID) < by.seen.desired:
+		w.violated("S3", "%s moves stable to the very first release %s, and %d of %d instances serve it", by, now.ID, w.serving(by, now.ID), by.seen.desired)
+	case w.serving(by, now.ID) == 0:
 		w.violated("S3", "%s moves stable to %s, and no healthy instance serves it", by, now.ID)
 	case p.Promote == rollout.Manual && !was.State.Approved:
 		w.violated("S3", "%s moves stable to %s, and no operator promoted it", by, now.ID)
@@ -183,121 +190,37 @@ func (w *world) checkState(by actor, was, is *rollout.Rollout) {
 	if !was.State.Live() {
 		w.violated("S5", "%s moves %s, which had ended %s, to %s", by, is.Release.ID, was.State.Status, is.State.Status)
 	}
+	if is.State.Bad && !is.State.Live() && !is.Origin.First && is.State.Status != rollout.Aborted {
+		w.facts.bad[is.Release.Revision] = true
+	}
 	if is.State.Status == rollout.RollingBack && is.State.Ends == rollout.RolledBack && is.Origin.RollbackOf != 0 {
 		w.violated("S10", "%s reverts %s, which is a rollback", by, is.Release.ID)
 	}
 }
 
-func (w *world) newSlots(was, is *rollout.Rollout) (out []string) {
-	for _, id := range slices.Sorted(maps.Keys(is.Parts)) {
-		if p := is.Parts[id]; p.Open() && (was == nil || !was.Parts[id].Open()) {
-			out = append(out, id)
-		}
-	}
-	return out
-}
-
-// checkGrant holds S1 and S2 at the grant of slots.
-func (w *world) checkGrant(by actor, was, is *rollout.Rollout, granted []string) {
-	p, seen := was.Policy, by.seen
-	members := seen.members
-	for id, part := range by.knew { // those that boot take part where they can't boot stable
-		if seen.standby[id] && (!part.Aside || was.Origin.First) {
-			continue // a person's doing
-		}
-		if slices.Contains(seen.booting, id) && part.State != rollout.Lost && part.State != rollout.Returned {
-			members++
-		}
-	}
-	forward := is.Parts[granted[0]].State == rollout.Granted
-	if forward && was.Failures-was.State.Forgiven > p.MaxFailures {
-		w.violated("S1", "%s grants a slot to %v after %d failures", by, granted, was.Failures)
-	}
-	if forward && was.State.Status != rollout.Running && (was.State.Status != rollout.Baking || !was.Origin.First) {
-		w.violated("S1", "%s grants a slot to the candidate to %v while the rollout is %s", by, granted, was.State.Status)
-	}
-	open, disrupted := 0, 0
-	for id, part := range is.Parts {
-		if part.Open() {
-			open++
-			if p.Restart && seen.healthy[id] {
-				disrupted++
-			}
-		}
-	}
-	bound := max(p.Batch.N, 1)
-	if p.Batch.Percent {
-		bound = max(members*p.Batch.N/100, 1)
-	}
-	if was.State.Phase == rollout.CanaryPhase && forward {
-		bound = p.Canary
-	}
-	well := 0
-	for _, id := range granted {
-		if seen.healthy[id] {
-			well++
-		}
-	}
-	if (forward || well > 0) && open > bound && (forward || open-len(granted)+well > bound) {
-		w.violated("S2", "%s grants slots to %v: %d are open, and the bound is %d", by, granted, open, bound)
-	}
-	floor := p.MinHealthy.N
-	if p.MinHealthy.Percent {
-		floor = (members*p.MinHealthy.N + 99) / 100
-	}
-	if left := len(seen.healthy) - disrupted; well > 0 && left < floor {
-		w.violated("S2", "%s grants slots to %v: %d of %d are healthy and undisturbed, and min_healthy is %s", by, granted, left, members, p.MinHealthy)
-	}
-}
-
-// checkTask holds S9: at most once a rollout, before any switch.
-func (w *world) checkTask(in *instance, id rollout.ID) {
-	w.facts.tasks[id]++
-	w.trace("%s: the release task of %s begins", in.id, id)
-	switch {
-	case w.facts.tasks[id] > 1:
-		w.violated("S9", "%s starts the release task of %s, for the second time", in.id, id)
-	case w.facts.started[id]:
-		w.violated("S9", "%s starts the release task of %s after an instance had started it", in.id, id)
-	case w.table.rollout.Origin.RollbackOf != 0:
-		w.violated("S9", "%s runs the release task of a rollback", in.id)
-	}
-}
-
-// checkRegister holds S3: an instance registers what is stable, or was; the candidate only with a slot, or where it is the very first.
-func (w *world) checkRegister(in *instance, s agent.Register) {
-	id := agent.FleetRelease(s.Release).ID
-	if w.facts.stables[id] || w.facts.granted[in.id+" "+id.String()] || w.facts.firsts[id] {
+// checkLock holds S5: a deploy that has lost its lock opens nothing, nor does one without --force replace a rollout that lives.
+func (w *world) checkLock(by actor, was, is *rollout.Rollout, lock rollout.Record) {
+	nonce := is.Origin.Nonce
+	if nonce == "" {
 		return
 	}
-	w.violated("S3", "%s registers %s, which is not stable, and had no slot for it", in.id, id)
-}
-
-// checkPromote holds S6.
-func (w *world) checkPromote(in *instance, rel model.Release) {
-	id := agent.FleetRelease(rel).ID
-	if want := w.facts.revisions[id]; want != "" && want != rel.Revision {
-		w.violated("S6", "%s serves %s with %s, and it was opened with %s", in.id, id, rel.Revision, want)
+	if held, _ := rollout.DecodeLock(lock); held.Nonce != nonce {
+		w.violated("S5", "%s opens %s for a deploy that has lost the lock to %q", by, is.Release.ID, held.Nonce)
+	}
+	if left, _ := rollout.DecodeLock(w.table.get(rollout.LockKey)); left.Nonce == nonce {
+		w.violated("S5", "%s opens %s, and its deploy still has the lock", by, is.Release.ID)
+	}
+	if was != nil && was.State.Live() && !w.facts.forced[nonce] {
+		w.violated("S5", "%s opens %s over %s, which is %s, without --force", by, is.Release.ID, was.Release.ID, was.State.Status)
 	}
 }
 
-// checkDeregister holds S2: where two can't run at the same time nobody goes out of service to switch without a slot.
-func (w *world) checkDeregister(in *instance, s agent.Deregister) {
-	r := w.table.rollout
-	if !w.scenario.Policy.Restart || in.memory.Leaving != agent.Stays || !in.observed.Targets[s.Port].Healthy || r == nil || s.Cause == agent.Unhealthy {
-		return
+// serving counts the instances that serve a release and were healthy when the leader looked.
+func (w *world) serving(by actor, id rollout.ID) (n int) {
+	for _, in := range w.instances {
+		if agent.FleetRelease(in.memory.InService).ID == id && by.seen.healthy[in.id] {
+			n++
+		}
 	}
-	if len(s.Cause) < 15 || s.Cause[len(s.Cause)-15:] != "takes its place" {
-		return
-	}
-	if p := r.Parts[in.id]; !p.Open() && p.State != rollout.Done && p.State != rollout.Lost {
-		w.violated("S2", "%s goes out of service to switch, and has no slot (its part is %q)", in.id, p.State)
-	}
-}
-
-// served says whether an instance that serves a release was healthy when the leader looked.
-func (w *world) served(by actor, id rollout.ID) bool {
-	return slices.ContainsFunc(w.instances, func(in *instance) bool {
-		return agent.FleetRelease(in.memory.InService).ID == id && by.seen.healthy[in.id]
-	})
+	return n
 }

@@ -20,9 +20,7 @@ func (w *world) found() {
 			in.serveFirst()
 		}
 	}
-	if n := w.scenario.Noise.Frozen; n > 0 {
-		w.after(10*time.Second, w.freezeSome)
-	}
+	w.after(10*time.Second, w.troubleSome)
 	if w.scenario.FromZero {
 		return
 	}
@@ -46,24 +44,34 @@ func (in *instance) serveFirst() {
 	in.observed.Membership.Lifecycle = model.LifecycleInService
 	in.observed.Prepared[rel.Number] = deploy.Prepared{Release: rel, Recipe: recipe.Recipe{Processes: []recipe.Process{{Name: "web", Port: true, Overlap: true}}}}
 	in.pids++
-	in.proved[in.pids] = true
+	in.passed[in.pids] = true
 	in.observed.Units = []unit.Status{{Spec: unit.Spec{Name: agent.UnitName("shop", rel.Number, "web"), Release: rel, Process: "web", Port: firstPort}, State: unit.Running, PID: in.pids}}
 	in.observed.Targets[firstPort] = agent.Target{Registered: true, Everywhere: true, Healthy: true}
 	in.memory.InService, in.memory.Serving, in.memory.Port = rel, true, firstPort
 	in.memory.Ports = map[int]agent.PortUse{firstPort: {Release: rel}}
 }
 
-// freezeSome lets agents sleep now and then.
-func (w *world) freezeSome() {
+// troubleSome lets agents sleep now and then, or cuts them off from the table.
+func (w *world) troubleSome() {
 	if w.calm {
 		return
 	}
-	w.after(10*time.Second, w.freezeSome)
+	w.after(10*time.Second, w.troubleSome)
 	for _, in := range w.listed() {
 		if in.process != nil && w.chance(w.scenario.Noise.Frozen*len(w.instances)) {
 			in.process.sleep(w.between(5*time.Second, 3*time.Minute))
 		}
+		if in.process != nil && w.chance(w.scenario.Noise.CutOff*len(w.instances)) {
+			lasts := w.between(5*time.Second, 2*time.Minute)
+			w.trace("%s: the table is out of reach for %s", in.id, lasts.Round(time.Second))
+			in.process.cutOff = w.now + lasts
+		}
 	}
+}
+
+// reaches says whether the process reaches the table now.
+func (p *process) reaches() bool {
+	return !p.in.w.outage() && p.in.w.now >= p.cutOff
 }
 
 func (p *process) sleep(d time.Duration) {
@@ -181,9 +189,6 @@ func (w *world) branch(in *instance, b *Behaviour) string {
 // behaviour is what a release does on any machine.
 func (w *world) behaviour(rel model.Release) *Behaviour { return w.puts[rel.Revision[:38]] }
 
-// does is what the release of the rollout record does.
-func (w *world) does() *Behaviour { return w.puts[w.table.rollout.Release.Revision[:38]] }
-
 // candidate is the release of the rollout record.
 func (w *world) candidate() rollout.ID {
 	if w.table.rollout == nil {
@@ -202,6 +207,11 @@ func (w *world) calmDown() {
 	s.Noise = Noise{Drift: s.Noise.Drift}
 	w.scenario = &s
 	w.outageTo = 0
+	for _, in := range w.instances {
+		if in.process != nil {
+			in.process.cutOff = 0
+		}
+	}
 	w.desired = max(w.desired, min(w.scenario.Instances, 3))
 	w.operate("unfreeze")
 	for _, in := range w.listed() {

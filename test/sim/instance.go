@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	firstPort   = 8080
-	grace       = 30 * time.Second // unhealthy_grace
-	hookTimeout = 300              // seconds
+	firstPort = 8080
+	grace     = 30 * time.Second // unhealthy_grace
+	ending    = 300              // seconds that the termination hook waits
 )
 
 // instance is a machine of the group: what is on it outlives the agent's process.
@@ -36,27 +36,32 @@ type instance struct {
 	beyondHelp bool
 	ending     time.Duration // when its termination began
 	hookSince  time.Duration // last heartbeat of the launch hook
+	hookOpened time.Duration // when it was opened, or since when the machine has known
+	passed     map[int]bool  // processes that passed their check, by pid
+	took       map[int]bool  // processes that were registered
+	drained    map[int]bool  // processes that were drained after that
 	boots      int
 	flakes     map[string]int // how often a release failed here
-	proved     map[int]bool   // processes that have passed their checks, by pid
 	persons    bool           // a person has put it in standby
 	contested  bool           // and the product had written down that it would
+	back       time.Duration  // when it came into service by Auto Scaling's doing
 	downTo     time.Duration  // its agent does not start before
 }
 
 // launch gives the group one more instance.
 func (w *world) launch() *instance {
-	in := &instance{w: w, id: fmt.Sprintf("i-%02d", len(w.instances)), started: map[int]time.Duration{}, strikes: map[int]int{}, proved: map[int]bool{}, flakes: map[string]int{}}
+	in := &instance{w: w, id: fmt.Sprintf("i-%02d", len(w.instances)), started: map[int]time.Duration{}, strikes: map[int]int{}, flakes: map[string]int{}}
 	in.observed = agent.Observed{
 		Prepared: map[int64]deploy.Prepared{}, UnitsKnown: true, Targets: map[int]agent.Target{}, TargetsKnown: true,
 		Listening: map[int]bool{}, Passed: map[agent.Incarnation]bool{},
-		Membership: model.Membership{Group: "g", Lifecycle: model.LifecyclePendingWait, LaunchHook: "l", HookTimeout: hookTimeout, TerminateHook: "t", TerminateTimeout: hookTimeout},
+		Membership: model.Membership{Group: "g", Lifecycle: model.LifecyclePendingWait, LaunchHook: "l", HookTimeout: w.scenario.Hook, TerminateHook: "t", TerminateTimeout: ending},
 	}
 	in.memory = agent.Memory{Schema: agent.MemorySchema, InstanceID: in.id, BootID: "0"}
-	in.hookSince = w.now
 	if w.scenario.Attached {
 		in.observed.GroupPort = firstPort
 	}
+	in.hookSince, in.hookOpened = w.now, w.now
+	in.passed, in.took, in.drained = map[int]bool{}, map[int]bool{}, map[int]bool{}
 	w.instances = append(w.instances, in)
 	w.trace("Auto Scaling launches %s", in.id)
 	w.after(w.between(5*time.Second, 20*time.Second), in.startAgent)
@@ -117,6 +122,7 @@ func (in *instance) reboot() {
 	}
 	in.w.trace("%s reboots", in.id)
 	in.boots++
+	in.hookOpened = in.w.now // the memory of a boot is its own
 	in.process, in.observed.Units, in.observed.Passed = nil, nil, map[agent.Incarnation]bool{}
 	in.memory = in.memory.On(model.Identity{InstanceID: in.id, BootID: fmt.Sprint(in.boots)}, "")
 	in.w.after(in.w.between(10*time.Second, 30*time.Second), in.startAgent)
@@ -139,13 +145,7 @@ func (in *instance) checkTargets() {
 		}
 		in.observed.Targets[port] = t
 	}
-	if in.lifecycle() == model.LifecyclePendingWait && !in.gone && in.w.now-in.hookSince > hookTimeout*time.Second {
-		in.w.trace("the launch hook of %s times out", in.id)
-		if in.process != nil && in.process.frozen < in.w.now-hookTimeout*time.Second {
-			in.w.violated("L3", "the launch hook of %s timed out although its agent ran", in.id)
-		}
-		in.terminate()
-	}
+	in.checkHook()
 }
 
 func (in *instance) onPort(port int) (unit.Status, bool) {
@@ -193,17 +193,18 @@ func (in *instance) effect(step agent.Step) agent.Outcome {
 			in.flakes[s.Unit]++
 			return broken("check")
 		}
-		o.Passed[agent.Incarnation{Unit: u.Name, PID: u.PID}], in.proved[u.PID] = true, true
+		o.Passed[agent.Incarnation{Unit: u.Name, PID: u.PID}] = true
+		in.passed[u.PID] = true
 	case agent.Register:
-		w.checkRegister(in, s)
+		if u, ok := in.onPort(s.Port); ok {
+			in.took[u.PID], in.drained[u.PID] = true, false
+		}
 		o.Targets[s.Port] = agent.Target{Registered: true, Everywhere: true}
 		in.strikes[s.Port] = 0
 	case agent.AwaitBalancer:
 		if !o.Targets[s.Port].Healthy {
 			return broken("balancer")
 		}
-	case agent.Promote:
-		w.checkPromote(in, s.Release)
 	case agent.CompleteHook:
 		if s.Result == model.HookAbandon {
 			in.terminate()
@@ -213,8 +214,11 @@ func (in *instance) effect(step agent.Step) agent.Outcome {
 	case agent.CompleteTermination:
 		in.bury()
 	case agent.Deregister:
-		w.checkDeregister(in, s)
 		o.Targets[s.Port] = agent.Target{Draining: true}
+	case agent.Drain:
+		if u, ok := in.onPort(s.Port); ok {
+			in.drained[u.PID] = true
+		}
 	case agent.Stop:
 		o.Units = slices.DeleteFunc(o.Units, func(u unit.Status) bool { return u.Name == s.Unit })
 	case agent.Replace:

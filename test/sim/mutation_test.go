@@ -1,6 +1,9 @@
+//go:build !race
+
 package sim
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,10 +13,7 @@ import (
 // TestEachGuardIsMissed takes away one guard after the other and demands that the simulator finds out, and by which invariant.
 func TestEachGuardIsMissed(t *testing.T) {
 	t.Parallel()
-	if raceDetector {
-		t.Skip("runs without the race detector: go test ./test/sim")
-	}
-	for _, m := range append(mutations(), attachedMutations()...) {
+	for _, m := range slices.Concat(mutations(), writeMutations(), machineMutations(), attachedMutations()) {
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
 			want, _, _ := strings.Cut(m.Name, ":")

@@ -177,7 +177,7 @@ func (w *world) operate(command string) {
 }
 
 func (w *world) command(command string) ([]rollout.Change, error) {
-	r := w.table.rollout
+	r := w.mutation.operator(w.table.rollout)
 	switch command {
 	case "pause":
 		return rollout.PauseRollout(r, "operator", "a pause")

@@ -18,8 +18,7 @@ type paced struct {
 	seen      bool             // the parameter was read
 	record    *rollout.Rollout // as it was read last
 	read      []string         // what the last decision wants to read
-	alone     bool
-	grouped   bool // the target groups were asked for
+	grouped   bool             // the target groups were asked for
 	turns     int
 }
 
@@ -186,10 +185,11 @@ func (p *paced) decided(view rollout.View, at, mono time.Duration, failed error,
 		return
 	case !p.seen && at-p.born < unseen:
 	case view.Reached, at-max(p.reached, p.born) >= unreached:
-		view.Published, view.Group, view.Resolution, view.Defaults, view.Self = p.published, p.group, p.resolved, w.scenario.Policy, p.self()
+		view.Published, view.Group, view.Resolution, view.Defaults, view.Self = p.published, p.group, p.resolved, w.scenario.Policy, p.self(view.Rollout)
 		watched := p.decision.Watch
-		p.decision, p.memory = w.mutation.step(w, p.process, view, p.memory, mono)
+		p.decision, p.memory = w.mutation.step(view, p.memory, mono)
 		p.known, p.alone = true, !view.Reached
+		p.leads()
 		if view.Reached {
 			p.reached, p.record = at, view.Rollout
 		}
@@ -210,7 +210,7 @@ func (p *paced) decided(view rollout.View, at, mono time.Duration, failed error,
 		done(min(pause, rollout.Renew/2), nil)
 		return
 	}
-	by := actor{name: p.in.id, seen: p.in.process.seen}
+	by := actor{name: p.in.id, seen: p.in.process.seen, decided: w.now, led: p.led, process: p.process}
 	if view.Rollout != nil {
 		by.knew = view.Rollout.Parts
 	}

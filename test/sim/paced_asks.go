@@ -18,7 +18,7 @@ func (p *paced) watchFleet(done func(time.Duration, error)) {
 	at := p.mono()
 	p.all(func(err error) {
 		if err == nil {
-			p.group, p.process.seen = w.mutation.group(w, w.group(at)), w.truth()
+			p.group, p.process.seen = w.mutation.group(w.group(at)), w.truth()
 			p.nudge("records")
 		}
 		done(p.pace().Look(), err)
@@ -86,7 +86,7 @@ func (p *paced) heartbeat() {
 		return
 	}
 	p.account.call("autoscaling:RecordLifecycleActionHeartbeat", func(error) { p.in.hookSince = p.in.w.now })
-	p.in.w.after(hookTimeout*time.Second/3, p.heartbeat)
+	p.in.w.after(time.Duration(p.in.w.scenario.Hook)*time.Second/3, p.heartbeat)
 }
 
 // requests are what a step asks of AWS.

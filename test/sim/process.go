@@ -17,12 +17,16 @@ type process struct {
 	drift    float64       // of its clocks
 	wallOff  time.Duration // of its wall clock
 	frozen   time.Duration // it does nothing until then
+	cutOff   time.Duration // it can't reach the table until then
 	busy     bool          // its writes are on their way
 	memory   rollout.Memory
 	decision rollout.Decision
 	read     map[string]bool // records that the last step asked for
 	known    bool            // the table was read since the start
 	reached  time.Duration   // when the table was read last
+	alone    bool            // the last decision was taken without the table, which has been out of reach for long
+	at       time.Duration   // by its own clock, when the records of the last decision began to be read
+	led      time.Duration   // since when it leads; -1 while it does not
 	group    rollout.Group
 	seen     seenGroup // what really was when the group was looked at
 	highest  int64
@@ -46,7 +50,7 @@ func (in *instance) startAgent() {
 		return
 	}
 	w := in.w
-	p := &process{in: in, born: w.now, doing: map[agent.Step]int{}, passing: -1, down: -1, quiet: -1}
+	p := &process{in: in, born: w.now, doing: map[agent.Step]int{}, passing: -1, down: -1, quiet: -1, led: -1}
 	n := w.scenario.Noise
 	if n.Drift {
 		p.drift, p.wallOff = (w.random.Float64()-0.5)/20, w.between(-24*time.Hour, 24*time.Hour)
@@ -139,40 +143,57 @@ func (p *process) sense() {
 // consult reads the records and asks Step.
 func (p *process) consult() {
 	w := p.in.w
-	if w.outage() || w.chance(w.scenario.Noise.Throttled) {
+	if !p.reaches() || w.chance(w.scenario.Noise.Throttled) {
 		if w.now-max(p.reached, p.born) < time.Minute {
 			return // the last decision stands, and nothing that needs a fresh one is done
 		}
-		view := rollout.View{Published: w.published(p), Self: p.self()}
-		p.decision, p.memory = w.mutation.step(w, p, view, p.memory, p.mono())
-		p.known = true
+		view := rollout.View{Published: w.published(p), Self: p.self(nil)}
+		p.decision, p.memory = w.mutation.step(view, p.memory, p.mono())
+		p.known, p.alone = true, true
 		return
 	}
-	p.known, p.reached = true, w.now
+	p.known, p.alone, p.reached = true, false, w.now
+	current := w.table.read()
 	view := rollout.View{
-		Reached: true, Rollout: w.table.rollout, Stable: w.table.stable, Published: w.published(p), Group: p.group, Self: p.self(),
+		Reached: true, Rollout: current, Stable: w.table.stable, Published: w.published(p), Group: p.group, Self: p.self(current),
 		Resolution: p.resolved, Defaults: w.scenario.Policy, Records: map[string]rollout.Record{},
 	}
 	for key := range p.read {
 		view.Records[key] = w.table.get(key)
 	}
-	p.decision, p.memory = w.mutation.step(w, p, view, p.memory, p.mono())
+	at := p.mono()
+	if view.Rollout != w.table.rollout {
+		at = max(at-torn, p.at)
+	}
+	p.at = at
+	p.decision, p.memory = w.mutation.step(view, p.memory, p.at)
 	d := p.decision
+	p.leads()
 	p.read = map[string]bool{}
 	for _, key := range d.Read {
 		p.read[key] = true
 	}
-	by := actor{name: p.in.id, seen: p.seen}
+	by := actor{name: p.in.id, seen: p.seen, decided: w.now, led: p.led, process: p}
 	if view.Rollout != nil {
 		by.knew = view.Rollout.Parts
 	}
 	if d.Watch && (!p.group.Known || p.mono()-p.group.At > 4*time.Second) {
-		p.group, p.seen = w.mutation.group(w, w.group(p.mono())), w.truth()
+		p.group, p.seen = w.mutation.group(w.group(p.mono())), w.truth()
 	}
 	p.follow(d)
 	if len(d.Writes) > 0 {
 		p.busy = true
 		w.after(w.latency(), func() { p.send(by, d.Writes) })
+	}
+}
+
+// leads notes since when this process has led.
+func (p *process) leads() {
+	switch {
+	case !p.decision.Leads:
+		p.led = -1
+	case p.led < 0:
+		p.led = p.in.w.now
 	}
 }
 
@@ -208,6 +229,9 @@ func (p *process) follow(d rollout.Decision) {
 		}
 	}
 	if !d.Mirror.IsZero() && w.parameter.has(d.Mirror.Number) {
+		if !w.facts.stables[d.Mirror] {
+			w.violated("S3", "%s sets the label stable to %s, which never was", in.id, d.Mirror)
+		}
 		w.parameter.label = d.Mirror.Number
 	}
 	if d.Resolve && !p.tasking {
@@ -220,9 +244,9 @@ func (p *process) follow(d rollout.Decision) {
 			}
 		})
 	}
-	if id := w.candidate(); d.RunTask && p.task.Release != id && !p.tasking {
+	if id := d.Ready.ID; d.RunTask && p.task.Release != id && !p.tasking {
 		p.tasking = true
-		b := w.does()
+		b := w.behaviour(d.Ready.Model())
 		w.checkTask(in, id)
 		w.after(w.between(2*time.Second, 50*time.Second), func() {
 			if p.dead() {
@@ -238,7 +262,7 @@ func (p *process) follow(d rollout.Decision) {
 }
 
 // self is what Step is told of this instance.
-func (p *process) self() rollout.Self {
+func (p *process) self(r *rollout.Rollout) rollout.Self {
 	in, w := p.in, p.in.w
 	self := rollout.Self{ID: in.id, Aside: in.memory.Aside || p.standby || w.marked(in) && in.lifecycle() != model.LifecycleInService,
 		Standby: in.inStandby() && !in.memory.Aside && !w.marked(in), Hindered: in.memory.Retries["enter standby"].Cause,
@@ -251,10 +275,10 @@ func (p *process) self() rollout.Self {
 			self.Passing = max(w.now-p.passing, 1)
 		}
 	}
-	if id := w.candidate(); !id.IsZero() {
-		if _, ok := in.observed.Prepared[agent.LocalRelease(rollout.Release{ID: id}).Number]; ok {
-			self.Candidate = rollout.Candidate{Release: id}
-			if b := w.does(); b != nil {
+	if r != nil {
+		if _, ok := in.observed.Prepared[agent.LocalRelease(r.Release).Number]; ok {
+			self.Candidate = rollout.Candidate{Release: r.Release.ID}
+			if b := w.behaviour(r.Release.Model()); b != nil {
 				self.Candidate.Task, self.Candidate.Reversible = b.Task, b.Reversible
 			}
 		}

@@ -20,7 +20,7 @@ type crowd struct {
 
 // newCrowd is a fleet of so many that nobody has given a release yet.
 func newCrowd(instances int) *crowd {
-	w := newWorld(&Scenario{Seed: 1, Instances: instances, FromZero: true, Policy: rollout.DefaultPolicy()}, Mutation{}, false)
+	w := newWorld(&Scenario{Seed: 1, Instances: instances, FromZero: true, Hook: 300, Policy: rollout.DefaultPolicy()}, Mutation{}, false)
 	w.account = newAccount(w)
 	w.found()
 	w.after(0, w.scale)

@@ -17,6 +17,7 @@ type Scenario struct {
 	FromZero  bool // no release was ever put
 	Attached  bool // Auto Scaling registers the instances
 	Least     int  // the group's MinSize, where it is attached
+	Hook      int  // heartbeat time-out of the launch hook, in seconds
 	Trouble   time.Duration
 	Noise     Noise
 	Events    []Event
@@ -25,9 +26,11 @@ type Scenario struct {
 // Noise is what goes wrong all the time: each once in so many, 0 for never.
 type Noise struct {
 	Throttled, Lost, Doubled, Delayed int // requests to the table
+	Torn                              int // reads of the two records, with a write in between
 	Stale                             int // reads of the parameter
 	StepFails                         int // steps of a machine
 	Frozen                            int // agents that sleep for minutes, each ten seconds
+	CutOff                            int // agents that can't reach the table for a while, each ten seconds
 	Drift                             bool
 }
 
@@ -152,6 +155,9 @@ func Generate(seed uint64) *Scenario {
 	p.Batch = rollout.Percent(10 + r.IntN(90))
 	if s.Instances >= 3 && once(2) {
 		p.MinHealthy = rollout.Percent(r.IntN(60))
+		if !p.Restart && once(2) { // the old process serves until the new one does
+			p.MinHealthy = rollout.Percent(60 + r.IntN(41))
+		}
 	}
 	if once(3) {
 		p.MaxFailures = 1 + r.IntN(2)
@@ -167,24 +173,29 @@ func Generate(seed uint64) *Scenario {
 		return n + r.IntN(n*3)
 	}
 	s.Noise = Noise{
-		Throttled: rate(12), Lost: rate(12), Doubled: rate(12), Delayed: rate(12), Stale: rate(6), StepFails: rate(30), Frozen: rate(20), Drift: once(2),
+		Throttled: rate(12), Lost: rate(12), Doubled: rate(12), Delayed: rate(12), Torn: rate(1), Stale: rate(6), StepFails: rate(30), Frozen: rate(20), CutOff: rate(10), Drift: once(2),
 	}
 	if once(4) {
 		s.Noise = Noise{}
 	}
+	s.Hook = []int{30, 300, 300}[r.IntN(3)]
 	s.Trouble = seconds(300, 900)
-	s.generateEvents(r, once, seconds)
+	happens := r.IntN(12)
+	if s.Hook == 30 && s.Instances < 5 && once(8) { // little happens, for longer than heartbeats keep a launch hook open
+		s.Trouble, s.FromZero, happens = time.Hour, once(2), r.IntN(3)
+	}
+	s.generateEvents(r, happens, once, seconds)
 	return s
 }
 
-func (s *Scenario) generateEvents(r *rand.Rand, once func(int) bool, seconds func(int, int) time.Duration) {
+func (s *Scenario) generateEvents(r *rand.Rand, happens int, once func(int) bool, seconds func(int, int) time.Duration) {
 	kinds := []Kind{
 		DeployRelease, DeployRelease, DeployRelease, DeployForce, DeployForce, DeployRollback, WriteByHand, WriteByHand, TwoAtOnce, CLIDies, CLISleeps,
 		OperatorPause, OperatorResume, OperatorAbort, OperatorAbort, OperatorOK, Freeze, Unfreeze, AgentDies, AgentDies, LeaderDies, LeaderDies,
 		AgentSleeps, LeaderSleeps, LeaderSleeps, MachineDies, MachineReboots, ScaleTo, ScaleTo, ScaleToZero, ParameterAnew, DeployNewEpoch, Outage, StableBreaks,
 	}
 	s.Events = append(s.Events, Event{At: seconds(1, 20), Kind: []Kind{DeployRelease, DeployRelease, WriteByHand}[r.IntN(3)], Release: behaviour(r, once, seconds)})
-	for range r.IntN(12) {
+	for range happens {
 		e := Event{At: time.Duration(r.Int64N(int64(s.Trouble))), Kind: kinds[r.IntN(len(kinds))], N: r.IntN(50), For: seconds(5, 240), Release: behaviour(r, once, seconds)}
 		if once(4) { // somebody tries the same revision again
 			e.Release = s.Events[r.IntN(len(s.Events))].Release

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/bootagent/bootagent/agent"
 	"github.com/bootagent/bootagent/rollout"
 )
 
@@ -16,12 +17,19 @@ type Mutation struct {
 	Decision func(v rollout.View, d *rollout.Decision)
 	// Group changes what a leader sees.
 	Group func(g *rollout.Group)
+	// Operator changes the rollout that a command is told of.
+	Operator func(r *rollout.Rollout)
+	// Machine changes what Plan is told, on copies, and Steps what it asks for.
+	Machine func(o *agent.Observed, m *agent.Memory)
+	Steps   func(steps []agent.Step) []agent.Step
+	// Stale says which steps are taken on a decision that is old.
+	Stale func(step agent.Step) bool
 	// Attached searches fleets that Auto Scaling registers.
 	Attached bool
 }
 
 // step is production's Step, with the mutation around it.
-func (m Mutation) step(_ *world, _ *process, v rollout.View, memory rollout.Memory, now time.Duration) (rollout.Decision, rollout.Memory) {
+func (m Mutation) step(v rollout.View, memory rollout.Memory, now time.Duration) (rollout.Decision, rollout.Memory) {
 	if m.View != nil {
 		m.View(&v)
 	}
@@ -40,7 +48,30 @@ func (m Mutation) generate(seed uint64) *Scenario {
 	return Generate(seed)
 }
 
-func (m Mutation) group(_ *world, g rollout.Group) rollout.Group {
+// plan is production's Plan, with the mutation around it.
+func (m Mutation) plan(o agent.Observed, d agent.Desired, memory agent.Memory, now time.Time) []agent.Step {
+	if m.Machine != nil {
+		m.Machine(&o, &memory)
+	}
+	steps := agent.Plan(o, d, memory, now)
+	if m.Steps != nil {
+		steps = m.Steps(steps)
+	}
+	return steps
+}
+
+func (m Mutation) stale(step agent.Step) bool { return m.Stale != nil && m.Stale(step) }
+
+func (m Mutation) operator(r *rollout.Rollout) *rollout.Rollout {
+	if m.Operator == nil || r == nil {
+		return r
+	}
+	c := *r
+	m.Operator(&c)
+	return &c
+}
+
+func (m Mutation) group(g rollout.Group) rollout.Group {
 	if m.Group != nil {
 		m.Group(&g)
 	}
@@ -93,6 +124,7 @@ func (s *Scenario) smaller() (out []*Scenario) {
 	}
 	for _, off := range []func(*Noise){
 		func(n *Noise) { n.Throttled = 0 }, func(n *Noise) { n.Lost = 0 }, func(n *Noise) { n.Doubled = 0 }, func(n *Noise) { n.Delayed = 0 },
+		func(n *Noise) { n.Torn = 0 }, func(n *Noise) { n.CutOff = 0 },
 		func(n *Noise) { n.Stale = 0 }, func(n *Noise) { n.StepFails = 0 }, func(n *Noise) { n.Frozen = 0 }, func(n *Noise) { n.Drift = false },
 	} {
 		c := s.Noise

@@ -78,6 +78,9 @@ func (w *world) put(by string, intent rollout.Intent, b *Behaviour) {
 	}
 	number := int64(len(p.versions) + 1)
 	p.versions = append(p.versions, version{number, intent, w.now, b})
+	if intent.Lock != "" {
+		w.facts.forced[intent.Lock] = intent.Force
+	}
 	epoch := intent.Epoch
 	if intent.Lock == "" {
 		epoch = w.facts.epoch
