@@ -96,7 +96,7 @@ func (a *Agent) chores(ctx context.Context, d rollout.Decision) (kept bool) {
 		if failed != nil {
 			w.fleet.chores = now + choresPause
 		} else if !d.Mirror.IsZero() {
-			w.fleet.published.Mirror = rollout.Release{ID: d.Mirror} // its revision comes with the next read
+			w.fleet.published.Mirror = rollout.Release{ID: d.Mirror.ID} // its revision comes with the next read
 		}
 	})
 	return failed == nil
@@ -157,17 +157,34 @@ func (a *Agent) restore(ctx context.Context, group string, instances []string) e
 	return errors.Join(errs...)
 }
 
-// keepMirror sets the label stable where a decision asks for it.
-func (a *Agent) keepMirror(ctx context.Context, to rollout.ID) error {
+// keepMirror sets the label stable where a decision asks for it, unless the version with that number is another one's: who boots from the
+// label would boot something that was never stable.
+func (a *Agent) keepMirror(ctx context.Context, to rollout.Release) error {
 	if to.IsZero() {
 		return nil
 	}
-	end := a.phase("label", to)
-	err := a.Parameters.Label(ctx, to.Number)
+	end := a.phase("label", to.ID)
+	err := a.label(ctx, to)
 	if end(err); err != nil {
-		return fmt.Errorf("label version %d of the release parameter stable: %w", to.Number, err)
+		return fmt.Errorf("label version %d of the release parameter stable: %w", to.ID.Number, err)
 	}
 	return nil
+}
+
+func (a *Agent) label(ctx context.Context, to rollout.Release) error {
+	history, err := a.Parameters.History(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for _, v := range history {
+		if v.Number != to.ID.Number {
+			continue
+		}
+		if intent, err := a.intent(v); err != nil || !intent.Names(to) {
+			return fmt.Errorf("it is not the release that is stable (%s): the parameter was deleted and made anew; the next release that succeeds gets the label", to)
+		}
+	}
+	return a.Parameters.Label(ctx, to.ID.Number)
 }
 
 // watchFleet looks at the group while this agent leads.

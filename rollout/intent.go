@@ -35,6 +35,14 @@ type Intent struct {
 	RollbackOf int64           `json:"rollback_of,omitempty"`
 }
 
+// Names says whether a release may have come from this intent, the value of the version with its number.
+func (i Intent) Names(r Release) bool {
+	if i.Revision != "" {
+		return i.Revision == r.Revision
+	}
+	return i.Ref == r.Ref
+}
+
 // ErrNotARef is in the error of a value or an argument that can't be a ref.
 var ErrNotARef = errors.New("is not a branch, a tag or a full SHA")
 

@@ -100,14 +100,14 @@ func (s *step) part() (Part, bool) {
 }
 
 // mirror asks to repair the label. The versions of a parameter that was made anew are others with the same numbers: there the
-// label waits for one that was opened.
+// label waits for one that was opened, as far as that can be seen from here; see Decision.Mirror.
 func (s *step) mirror() {
 	r, pub := s.Stable.Release, s.Published
 	switch {
 	case r.IsZero(), pub.Number == 0, pub.Mirror.Number == r.Number, pub.Number < r.Number, s.impostor():
 	case pub.Anew && s.wanted() != r.ID:
 	default:
-		s.Mirror = r.ID
+		s.Mirror = r
 	}
 }
 

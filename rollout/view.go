@@ -152,8 +152,9 @@ type Decision struct {
 	Aside bool
 	// Restore are instances that are to be brought back from standby: their agents are gone.
 	Restore []string
-	// Mirror is the release whose version is to carry the label stable; zero while it does.
-	Mirror ID
+	// Mirror is the release whose version is to carry the label stable; zero while it does. The version with its number may be of a
+	// parameter that was made anew: it is labelled only where its Intent names this release.
+	Mirror Release
 	// Idle says that nothing but the parameter has to be looked at until it changes.
 	Idle bool
 	// Leads says that this agent leads the rollout.

@@ -98,10 +98,11 @@ func writeMutations() []Mutation {
 			}
 		}},
 		{Name: "L2: who serves something else does not tell", Decision: func(_ rollout.View, d *rollout.Decision) { drop(d, "this instance serves") }},
-		{Name: "L2: nobody repairs the mirror", Decision: func(_ rollout.View, d *rollout.Decision) { d.Mirror = rollout.ID{} }},
+		{Name: "L2: nobody repairs the mirror", Decision: func(_ rollout.View, d *rollout.Decision) { d.Mirror = rollout.Release{} }},
+		{Name: "S6: the label goes by the number alone", Blind: true},
 		{Name: "S3: the label follows the candidate", Decision: func(v rollout.View, d *rollout.Decision) {
 			if v.Rollout != nil && v.Rollout.State.Live() {
-				d.Mirror = v.Rollout.Release.ID
+				d.Mirror = v.Rollout.Release
 			}
 		}},
 	}

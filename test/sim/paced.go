@@ -219,7 +219,7 @@ func (p *paced) decided(view rollout.View, at, mono time.Duration, failed error,
 			done(0, err)
 			return
 		}
-		d.Mirror = rollout.ID{}
+		d.Mirror = rollout.Release{}
 		p.follow(d)
 		p.apply(by, d, 0, pause, done)
 	})
@@ -251,17 +251,23 @@ func (p *paced) apply(by actor, d rollout.Decision, i int, pause time.Duration, 
 	})
 }
 
-func (p *paced) mirror(to rollout.ID, then func(error)) {
+func (p *paced) mirror(to rollout.Release, then func(error)) {
 	w := p.in.w
-	if to.IsZero() || !w.parameter.has(to.Number) {
+	if !w.labels(to) {
 		then(nil)
 		return
 	}
-	p.account.call("ssm:LabelParameterVersion", func(err error) {
-		if err == nil {
-			w.parameter.label = to.Number
-			p.published.Mirror = rollout.Release{ID: to}
+	p.account.call("ssm:GetParameterHistory", func(err error) {
+		if err != nil {
+			then(err)
+			return
 		}
-		then(err)
+		p.account.call("ssm:LabelParameterVersion", func(err error) {
+			if err == nil {
+				w.label(p.in, to)
+				p.published.Mirror = rollout.Release{ID: to.ID}
+			}
+			then(err)
+		})
 	})
 }

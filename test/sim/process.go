@@ -228,11 +228,8 @@ func (p *process) follow(d rollout.Decision) {
 			w.after(w.latency(), func() { _ = other.exitStandby(in.id) })
 		}
 	}
-	if !d.Mirror.IsZero() && w.parameter.has(d.Mirror.Number) {
-		if !w.facts.stables[d.Mirror] {
-			w.violated("S3", "%s sets the label stable to %s, which never was", in.id, d.Mirror)
-		}
-		w.parameter.label = d.Mirror.Number
+	if w.labels(d.Mirror) {
+		w.label(in, d.Mirror)
 	}
 	if d.Resolve && !p.tasking {
 		pub := w.published(p)

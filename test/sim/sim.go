@@ -24,6 +24,8 @@ type Mutation struct {
 	Steps   func(steps []agent.Step) []agent.Step
 	// Stale says which steps are taken on a decision that is old.
 	Stale func(step agent.Step) bool
+	// Blind labels versions without a look at what they say.
+	Blind bool
 	// Attached searches fleets that Auto Scaling registers.
 	Attached bool
 }

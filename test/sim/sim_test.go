@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/bootagent/bootagent/rollout"
 )
 
 var (
@@ -101,8 +103,14 @@ func TestASeedReplaysExactly(t *testing.T) {
 // What breaks an invariant is shown small.
 func TestAFailureShrinks(t *testing.T) {
 	t.Parallel()
-	m := mutations()[0]
-	seed, v := search(0, mutationSeeds, m, func(v *Violation) bool { return v.Invariant == "S1" })
+	m := Mutation{View: func(v *rollout.View) {
+		if v.Rollout != nil { // the budget is never spent
+			r := *v.Rollout
+			r.Policy.MaxFailures = 1000
+			v.Rollout = &r
+		}
+	}}
+	seed, v := search(0, 3000, m, func(v *Violation) bool { return v.Invariant == "S1" })
 	if v == nil {
 		t.Fatal("the mutation was not found out")
 	}
