@@ -42,7 +42,8 @@ test: build $(VENV)/ready $(DYNALITE)/ready $(FETCHED)/ready $(TOOLS)/nfpm
 demo: build
 	$(GO) run ./test/demo
 
-# Fleets in virtual time, a seed each: make sim SEEDS=100000. It stops at the first that breaks an invariant, and shows it.
+# Fleets in virtual time, a seed each, and a fifth as many more that Auto Scaling registers: make sim SEEDS=100000. It stops at the
+# first that breaks an invariant, and shows it.
 SEEDS ?= 2000
 sim:
 	GOGC=400 $(GO) test -count=1 -timeout 2h ./test/sim -run Invariants -v -seeds $(SEEDS)

@@ -54,10 +54,10 @@ func (w *world) follow() {
 	w.desired.Goal, w.desired.Ready, w.desired.Attempt, w.desired.Marked = LocalRelease(d.Goal), LocalRelease(d.Ready), d.Attempt, d.Aside
 }
 
-// fresh says how long after the records were read a decision is good for a step that changes what serves; and after how
+// Fresh says how long after the records were read a decision is good for a step that changes what serves; unreached after how
 // long without the records the last word, or the mirror's, has to do.
 const (
-	fresh     = 5 * time.Second
+	Fresh     = 5 * time.Second
 	unreached = time.Minute
 )
 
@@ -68,7 +68,7 @@ func (a *Agent) stalled(w *world, step Step) bool {
 	}
 	f := &w.fleet
 	_, standby := step.(EnterStandby)
-	if f.known && (f.alone || a.mono()-f.at <= fresh) && (!standby || f.decision.Aside) { // which is written down first
+	if f.known && (f.alone || a.mono()-f.at <= Fresh) && (!standby || f.decision.Aside) { // which is written down first
 		return false
 	}
 	a.nudge("records")
@@ -100,7 +100,8 @@ func (a *Agent) sense(w *world) {
 // self is what the fleet is told of this instance. Marked says that its part of the record tells that it is aside.
 func (a *Agent) self(w *world, candidate rollout.Release, marked bool) rollout.Self {
 	f, m, now := &w.fleet, w.memory, a.mono()
-	s := rollout.Self{ID: w.id.InstanceID, Failed: m.LastFailure(), Task: f.task, Leaving: m.Leaving != Stays, Aside: m.Aside || f.standby}
+	s := rollout.Self{ID: w.id.InstanceID, Failed: m.LastFailure(), Task: f.task, Aside: m.Aside || f.standby,
+		Leaving: m.Leaving != Stays, Launching: w.observed.hookOpen()}
 	if marked && w.desired.Rules.Attached && w.observed.Membership.Lifecycle != model.LifecycleInService {
 		s.Aside = true // it is taken out only where the instance is seen to be back
 	}

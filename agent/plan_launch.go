@@ -24,7 +24,7 @@ func (p *plan) finishLaunch() {
 		p.do(CompleteHook{Result: model.HookContinue})
 		return
 	}
-	if p.abandoned() {
+	if p.abandoned() || down && p.Crashes[web].Count >= beyondHelp && isThe(p.goal, p.InService) {
 		p.do(CompleteHook{Result: model.HookAbandon})
 	}
 }

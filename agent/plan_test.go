@@ -322,6 +322,8 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"the hook waits for a first release", []is{hook(300)}, nil},
 		{"a failed boot holds its ABANDON back", []is{hook(300), newest(one), bad(one, noon.Add(-time.Minute))}, nil},
 		{"then gives the instance up", []is{hook(300), newest(one), bad(one, noon.Add(-5*time.Minute))}, []Step{CompleteHook{model.HookAbandon}}},
+		{"one whose app came up, and does not stay up, is given up as well", settled(hook(300), target(8080, initialTarget), failing(time.Second), crashed(beyondHelp, time.Minute)), []Step{CompleteHook{model.HookAbandon}}},
+		{"unless another release is wanted", settled(hook(300), target(8080, initialTarget), newest(two), failing(time.Second), crashed(beyondHelp, time.Minute)), []Step{Prepare{two}}},
 		{"unless a better release came", []is{hook(300), newest(two), bad(one, noon.Add(-5*time.Minute))}, []Step{Prepare{two}}},
 
 		// The way out: an operator's drain, the end of the instance, the machine's shutdown.

@@ -149,7 +149,7 @@ func (f *fleet) view(n *node) rollout.View {
 			v.Records[key] = record
 		}
 	}
-	v.Self = rollout.Self{ID: n.id, Serving: n.serving, Failed: n.failed, Task: n.run, Failing: n.sick && !n.serving.IsZero(), Aside: n.aside, Standby: n.standby && !n.aside, Hindered: n.hindered}
+	v.Self = rollout.Self{ID: n.id, Serving: n.serving, Failed: n.failed, Task: n.run, Failing: n.sick && !n.serving.IsZero(), Aside: n.aside, Standby: n.standby && !n.aside, Hindered: n.hindered, Launching: !n.inService}
 	if !n.serving.IsZero() && !n.sick && !n.standby {
 		v.Self.Passing = f.now - n.since + 1
 	}
@@ -201,7 +201,7 @@ func (f *fleet) step(n *node) {
 	case n.breaks != nil && n.breaks(goal):
 		n.failed = rollout.LocalFailure{Release: goal.ID, Attempt: d.Attempt, Cause: "GET /up: 500"}
 	default:
-		n.serving, n.since, n.inService = goal, f.now, true
+		n.serving, n.since, n.inService, n.sick = goal, f.now, true, false
 	}
 }
 

@@ -103,6 +103,17 @@ func TestAFixGoesToAFleetWhoseStableCannotBootAnyMore(t *testing.T) {
 	f.until("everybody on it", func() bool { return f.allServe(2) })
 }
 
+// It came up on stable, which broke before its group took the instance into service: it is no member yet, and there is no other.
+func TestAFixGoesToAnInstanceWhoseStableBrokeWhileItLaunched(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	n := f.agents[0]
+	n.inService, n.sick = false, true
+	f.put(release(2))
+	f.until("success", f.ended(rollout.Succeeded))
+	f.until("everybody on it", func() bool { return f.allServe(2) })
+}
+
 // A leader that slept between its decision and its write has not seen the release bake meanwhile.
 func TestABakeBeginsWhenItIsWritten(t *testing.T) {
 	t.Parallel()

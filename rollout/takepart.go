@@ -65,6 +65,12 @@ func (s *step) declare(p Part) {
 			p.State = Stray
 			s.report(p, "stable can't be booted here: "+cut(s.Self.Failed.Cause))
 		}
+	case serving == s.Stable.Release.ID && s.Self.Launching && s.Self.Failing:
+		// It had come up, and broke before its group took the instance into service.
+		if p.State == "" || p.State == Lost || p.State == Returned {
+			p.State = Stray
+			s.report(p, "stable does not stay up here: "+cut(s.Self.Cause))
+		}
 	case serving != s.Stable.Release.ID && (p.State == "" || p.State == Lost || p.State == Returned):
 		p.State = Stray
 		s.report(p, "this instance serves "+s.Self.Serving.ID.String())

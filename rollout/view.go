@@ -85,6 +85,8 @@ type Self struct {
 	Standby bool
 	// Hindered is what stands in the way of entering or leaving standby; "" for nothing.
 	Hindered string
+	// Launching says that its group waits for it to come into service.
+	Launching bool
 	// Leaving says that the instance is being drained, terminated or shut down.
 	Leaving bool
 }

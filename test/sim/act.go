@@ -43,7 +43,7 @@ func (p *process) desired() agent.Desired {
 	}}
 }
 
-// fresh says whether a step may be taken on what was read: those that change what serves need a reading of this very moment.
+// fresh says whether a step may be taken on what was read: those that change what serves need a fresh word.
 func (p *process) fresh(step agent.Step) bool {
 	if isEnter(step) && !p.decision.Aside {
 		return false // it is written down first
@@ -51,7 +51,7 @@ func (p *process) fresh(step agent.Step) bool {
 	if p.paced != nil {
 		return p.paced.fresh(step)
 	}
-	return !agent.NeedsFresh(step, p.in.memory) || p.known && (p.reached == p.in.w.now || p.alone) || p.in.w.mutation.stale(step)
+	return !agent.NeedsFresh(step, p.in.memory) || p.known && (p.alone || p.in.w.now-p.reached <= agent.Fresh) || p.in.w.mutation.stale(step)
 }
 
 func isEnter(step agent.Step) bool { _, is := step.(agent.EnterStandby); return is }

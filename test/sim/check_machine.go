@@ -12,7 +12,7 @@ import (
 )
 
 // lately is how old what a step is taken on may be.
-const lately = freshFor + torn
+const lately = agent.Fresh + torn
 
 // sends holds a step against the invariants as it is sent off: what comes of it later is the world's doing.
 func (w *world) sends(in *instance, step agent.Step) {

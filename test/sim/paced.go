@@ -34,7 +34,6 @@ const (
 	idlePause = 24 * time.Hour
 	unseen    = 10 * time.Second
 	unreached = time.Minute
-	freshFor  = 2 * time.Second
 	contended = 500 * time.Millisecond
 )
 
@@ -121,9 +120,9 @@ func (p *paced) pace() agent.Pace {
 	return agent.Pace{Group: p.in.observed.Membership.Desired, Slot: slot || p.decision.RunTask, Leads: p.decision.Leads}
 }
 
-// fresh is production's rule: what was read less than freshFor ago will do, or the records are asked for.
+// fresh is production's rule: what was read less than agent.Fresh ago will do, or the records are asked for.
 func (p *paced) fresh(step agent.Step) bool {
-	if !agent.NeedsFresh(step, p.in.memory) || p.known && (p.alone || p.in.w.now-p.reached <= freshFor) {
+	if !agent.NeedsFresh(step, p.in.memory) || p.known && (p.alone || p.in.w.now-p.reached <= agent.Fresh) {
 		return true
 	}
 	p.nudge("records")

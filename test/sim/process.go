@@ -263,7 +263,8 @@ func (p *process) self(r *rollout.Rollout) rollout.Self {
 	in, w := p.in, p.in.w
 	self := rollout.Self{ID: in.id, Aside: in.memory.Aside || p.standby || w.marked(in) && in.lifecycle() != model.LifecycleInService,
 		Standby: in.inStandby() && !in.memory.Aside && !w.marked(in), Hindered: in.memory.Retries["enter standby"].Cause,
-		Failed: in.memory.LastFailure(), Task: p.task, Leaving: in.memory.Leaving != agent.Stays}
+		Failed: in.memory.LastFailure(), Task: p.task,
+		Leaving: in.memory.Leaving != agent.Stays, Launching: in.lifecycle() == model.LifecyclePendingWait}
 	if in.memory.Serving {
 		serves := in.memory.Serves(in.observed, p.desired().Rules)
 		self.Serving = agent.FleetRelease(serves)

@@ -22,11 +22,11 @@ var (
 // TestAFleetKeepsItsInvariants runs seed after seed, each a fleet with its own misfortunes.
 func TestAFleetKeepsItsInvariants(t *testing.T) {
 	t.Parallel()
-	invariants(t, Mutation{})
+	invariants(t, Mutation{}, *seedsFlag)
 }
 
 // invariants runs the seeds of the flags: with m.Attached, of fleets that Auto Scaling registers.
-func invariants(t *testing.T, m Mutation) {
+func invariants(t *testing.T, m Mutation, seeds uint64) {
 	t.Helper()
 	if *seedFlag >= 0 {
 		if *attachedFlag != m.Attached {
@@ -40,10 +40,10 @@ func invariants(t *testing.T, m Mutation) {
 		return
 	}
 	began := time.Now()
-	if seed, v := search(*fromFlag, *seedsFlag, m, func(*Violation) bool { return true }); v != nil {
+	if seed, v := search(*fromFlag, seeds, m, func(*Violation) bool { return true }); v != nil {
 		explain(t, m, seed, v)
 	}
-	t.Logf("%d seeds in %s", *seedsFlag, time.Since(began).Round(time.Millisecond))
+	t.Logf("%d seeds in %s", seeds, time.Since(began).Round(time.Millisecond))
 }
 
 // search runs seeds on all cores until one breaks an invariant that is looked for. Of several it gives the lowest.
