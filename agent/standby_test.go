@@ -40,7 +40,9 @@ func TestAnInstanceWithNothingLeftToServeLeavesStandbyToo(t *testing.T) {
 // Its agent was struck down as it was about to stop the old process, and was away for so long that another one brought the instance back.
 func TestAProcessThatIsBackInServiceIsNotStoppedThere(t *testing.T) {
 	t.Parallel()
-	stops := func(_ *Observed, _ *Desired, m *Memory) { *m = m.Before(Stop{Release: one, Unit: UnitName("shop", 1, "web"), Port: 8080}) }
+	stops := func(_ *Observed, _ *Desired, m *Memory) {
+		*m = m.Before(Stop{Release: one, Unit: UnitName("shop", 1, "web"), Port: 8080})
+	}
 	scene := settled(attached(), grouped(), newest(two), prepared(two), aside(), stops)
 	o, d, m := scenery(scene...)
 	if steps := Plan(o, d, m.Seen(d, o, noon), noon); len(steps) != 1 || steps[0] != (EnterStandby{one}) {
