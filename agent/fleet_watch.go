@@ -166,7 +166,7 @@ func (a *Agent) keepMirror(ctx context.Context, to rollout.Release) error {
 	end := a.phase("label", to.ID)
 	err := a.label(ctx, to)
 	if end(err); err != nil {
-		return fmt.Errorf("label version %d of the release parameter stable: %w", to.ID.Number, err)
+		return fmt.Errorf("label version %d of the release parameter stable: %w", to.Number, err)
 	}
 	return nil
 }
@@ -177,14 +177,14 @@ func (a *Agent) label(ctx context.Context, to rollout.Release) error {
 		return err
 	}
 	for _, v := range history {
-		if v.Number != to.ID.Number {
+		if v.Number != to.Number {
 			continue
 		}
 		if intent, err := a.intent(v); err != nil || !intent.Names(to) {
 			return fmt.Errorf("it is not the release that is stable (%s): the parameter was deleted and made anew; the next release that succeeds gets the label", to)
 		}
 	}
-	return a.Parameters.Label(ctx, to.ID.Number)
+	return a.Parameters.Label(ctx, to.Number)
 }
 
 // watchFleet looks at the group while this agent leads.

@@ -151,7 +151,7 @@ func (s *step) members() []Member {
 		if m.stranded(p) {
 			return true
 		}
-		return !m.InService && !(m.Standby && p.Aside) && (s.Rollout.Origin.First || !ok || p.State == Lost || p.State == Returned)
+		return !m.InService && (!m.Standby || !p.Aside) && (s.Rollout.Origin.First || !ok || p.State == Lost || p.State == Returned)
 	})
 }
 
