@@ -220,7 +220,7 @@ func (f *fleet) step(n *node) {
 		}
 	}
 	if !d.Mirror.IsZero() {
-		f.label = d.Mirror.ID.Number
+		f.label = d.Mirror.Number
 	}
 	switch goal := d.Goal; {
 	case goal.IsZero() || goal.ID == n.serving.ID:

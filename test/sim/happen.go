@@ -201,7 +201,7 @@ func (p *parameter) has(number int64) bool { return number > 0 && number <= int6
 
 // labels says whether an agent goes on to set the label stable, as production does when it has looked at what the version says.
 func (w *world) labels(to rollout.Release) bool {
-	return !to.IsZero() && w.parameter.has(to.ID.Number) && (w.mutation.Blind || w.parameter.versions[to.ID.Number-1].intent.Names(to))
+	return !to.IsZero() && w.parameter.has(to.Number) && (w.mutation.Blind || w.parameter.versions[to.Number-1].intent.Names(to))
 }
 
 // label sets the label stable, and holds S3 and S6: only what was stable has it, and who boots from it boots the revision that was.
@@ -209,10 +209,10 @@ func (w *world) label(in *instance, to rollout.Release) {
 	if !w.facts.stables[to.ID] {
 		w.violated("S3", "%s sets the label stable to %s, which never was", in.id, to)
 	}
-	if says := w.parameter.versions[to.ID.Number-1].intent.Revision; says != "" && says != to.Revision {
+	if says := w.parameter.versions[to.Number-1].intent.Revision; says != "" && says != to.Revision {
 		w.violated("S6", "%s sets the label stable to %s, and that version says %.6s", in.id, to, says)
 	}
-	w.parameter.label = to.ID.Number
+	w.parameter.label = to.Number
 }
 
 // calmDown ends the trouble: agents that were killed run, machines that died are replaced, requests arrive.
