@@ -114,8 +114,9 @@ func (m Memory) Seen(d Desired, o Observed, now time.Time) Memory {
 	if o.hookOpen() && m.HookSince.IsZero() {
 		m.HookSince = now
 	}
+	stayed := m.Leaving == Stays
 	m = m.leaves(d, o, now)
-	m = m.setAside(d, o).broughtBack(d, o)
+	m = m.setAside(d, o).broughtBack(d, o, stayed && m.Leaving == Terminating)
 	if o.TargetsKnown {
 		m = m.forgetLeft(func(port int) bool { return !o.Targets[port].Registered })
 	}

@@ -73,15 +73,15 @@ func (m Memory) setAside(d Desired, o Observed) Memory {
 }
 
 // broughtBack notes that what runs on an instance which was aside has requests again, whoever brought it back, and however far this agent
-// had come with taking it away: it makes way as any other does.
-func (m Memory) broughtBack(d Desired, o Observed) Memory {
+// had come with taking it away: it makes way as any other does. It may have been back unseen where its group begins to end it.
+func (m Memory) broughtBack(d Desired, o Observed, ends bool) Memory {
 	back := o.Membership.Lifecycle == model.LifecycleInService || o.Membership.Lifecycle == model.LifecyclePending
-	if !d.Rules.Attached || !m.Aside || !back && m.Leaving != Terminating {
+	if !d.Rules.Attached || !m.Aside || !back && !ends {
 		return m
 	}
 	for _, u := range o.Units {
 		use, used := m.Ports[u.Port]
-		undone := back && (use.Condemned == toldToStop || use.Condemned == "" && (use.Drained || !use.Deregistered.IsZero()))
+		undone := use.Condemned == toldToStop || use.Condemned == "" && (use.Drained || !use.Deregistered.IsZero())
 		if u.Port != 0 && u.State == unit.Running && (!used || undone) {
 			m.Ports = with(m.Ports, u.Port, PortUse{Release: u.Release})
 		}

@@ -58,9 +58,15 @@ func TestAProcessThatIsBackInServiceIsNotStoppedThere(t *testing.T) {
 func TestAnInstanceThatEndsOnItsWayBackFromStandbyIsDrained(t *testing.T) {
 	t.Parallel()
 	o, d, m := scenery(attached(), newest(one), prepared(one), served(one), runs(one, 8080), passed(one, 8080), aside(), lifecycle(model.LifecycleTerminating))
-	m = m.Seen(d, o, noon)
-	if steps := Plan(o, d, m, noon); len(steps) != 1 || steps[0].Phase() != "deregister" {
-		t.Errorf("it is to %v", steps)
+	struck := m.Before(Stop{Release: one, Unit: UnitName("shop", 1, "web"), Port: 8080})
+	for name, m := range map[string]Memory{"it was seen to be back": m, "its agent was struck down as it was about to stop it": struck} {
+		m = m.Seen(d, o, noon)
+		if steps := Plan(o, d, m, noon); len(steps) != 1 || steps[0].Phase() != "deregister" {
+			t.Errorf("%s: it is to %v", name, steps)
+		}
+		if again := m.Before(Stop{Release: one, Unit: UnitName("shop", 1, "web"), Port: 8080}); again.Seen(d, o, noon).Ports[8080] != again.Ports[8080] {
+			t.Errorf("%s: it does not remember that it stops it", name)
+		}
 	}
 }
 
