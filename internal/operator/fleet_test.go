@@ -36,7 +36,9 @@ type fleet struct {
 	putLost  bool             // it was done all the same
 	looked   func()           // at the parameter's history
 	most     int              // the group's MaxSize
-	lines    []string         // what was said and shown
+	room     int              // how many targets the load balancer may have; 0 where that is not known
+	roomErr  error
+	lines    []string // what was said and shown
 	later    []later
 	err      error // of an agent's writes, other than a conflict
 }
@@ -316,6 +318,8 @@ func (b balancer) Targets(context.Context) (all []model.TargetHealth, err error)
 	}
 	return all, nil
 }
+
+func (b balancer) MostTargets(context.Context) (int, error) { return b.room, b.roomErr }
 
 type screen struct{ *fleet }
 

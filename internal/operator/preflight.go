@@ -47,7 +47,10 @@ func (o *Operator) preflight(ctx context.Context, r Request) (w wish, err error)
 		}
 		return w, refuse(Failed, "%s (%.12s) can't be deployed: %w", r.Ref, w.revision, err)
 	}
-	return w, o.healthyEnough(ctx, w)
+	if err := o.healthyEnough(ctx, w); err != nil {
+		return w, err
+	}
+	return w, o.roomy(ctx, w)
 }
 
 // needsTable refuses a fleet that has no place for its records.
