@@ -73,10 +73,10 @@ func (m Memory) setAside(d Desired, o Observed) Memory {
 }
 
 // broughtBack notes that what runs on an instance which was aside has requests again, whoever brought it back, and however far this agent
-// had come with taking it away: it makes way as any other does. It may have been back unseen where its group begins to end it.
+// had come with taking it away: it makes way as any other does. Where its group begins to end the instance it may have been back unseen.
 func (m Memory) broughtBack(d Desired, o Observed, ends bool) Memory {
 	back := o.Membership.Lifecycle == model.LifecycleInService || o.Membership.Lifecycle == model.LifecyclePending
-	if !d.Rules.Attached || !m.Aside || !back && !ends {
+	if !d.Rules.Attached || !ends && (!back || !m.Aside) {
 		return m
 	}
 	for _, u := range o.Units {

@@ -58,6 +58,9 @@ func TestAProcessThatIsBackInServiceIsNotStoppedThere(t *testing.T) {
 func TestAnInstanceThatEndsOnItsWayBackFromStandbyIsDrained(t *testing.T) {
 	t.Parallel()
 	o, d, m := scenery(attached(), newest(one), prepared(one), served(one), runs(one, 8080), passed(one, 8080), aside(), lifecycle(model.LifecycleTerminating))
+	if unasked := (Memory{InService: one, Serving: true, Port: 8080}).Seen(d, o, noon); unasked.Ports[8080].Release != one {
+		t.Error("a person put it in standby and brought it back, and it is taken for one that never had requests")
+	}
 	struck := m.Before(Stop{Release: one, Unit: UnitName("shop", 1, "web"), Port: 8080})
 	for name, m := range map[string]Memory{"it was seen to be back": m, "its agent was struck down as it was about to stop it": struck} {
 		m = m.Seen(d, o, noon)
