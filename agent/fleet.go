@@ -111,8 +111,7 @@ func (a *Agent) self(w *world, candidate rollout.Release, marked bool) rollout.S
 			s.Hindered = retry.Cause
 		}
 	}
-	if m.Serving {
-		serves := m.Serves(w.observed, w.desired.Rules)
+	if serves := m.Serves(w.observed, w.desired.Rules); !serves.IsZero() {
 		s.Serving = FleetRelease(serves)
 		s.Failing = serves == m.InService && f.down != nil && now-*f.down >= w.desired.Rules.UnhealthyGrace
 		if w.monitor != nil {

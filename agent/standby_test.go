@@ -159,3 +159,16 @@ func TestAnOldAnswerDoesNotSayWhereTheInstanceIs(t *testing.T) {
 		t.Errorf("it is taken for %q (%v)", w.observed.Membership.Lifecycle, err)
 	}
 }
+
+// It was brought back with the new release, and rebooted before that was taken into service: what has requests is not the old one.
+func TestWhatTheBalancerSendsRequestsToServesAlsoAfterAReboot(t *testing.T) {
+	t.Parallel()
+	o, d, m := scenery(attached(), grouped(), newest(two), prepared(one, two), served(one), aside(), runs(two, 8080), target(8080, initialTarget))
+	if got := m.Serves(o, d.Rules); !got.IsZero() {
+		t.Errorf("before the balancer finds it healthy it serves %s", got)
+	}
+	o.Targets[8080] = Target{Registered: true, Everywhere: true, Healthy: true}
+	if got := m.Serves(o, d.Rules); got != two {
+		t.Errorf("it serves %s", got)
+	}
+}

@@ -265,8 +265,7 @@ func (p *process) self(r *rollout.Rollout) rollout.Self {
 		Standby: in.inStandby() && !in.memory.Aside && !w.marked(in), Hindered: in.memory.Retries["enter standby"].Cause,
 		Failed: in.memory.LastFailure(), Task: p.task,
 		Leaving: in.memory.Leaving != agent.Stays, Launching: in.lifecycle() == model.LifecyclePendingWait}
-	if in.memory.Serving {
-		serves := in.memory.Serves(in.observed, p.desired().Rules)
+	if serves := in.memory.Serves(in.observed, p.desired().Rules); !serves.IsZero() {
 		self.Serving = agent.FleetRelease(serves)
 		self.Failing = serves == in.memory.InService && p.down >= 0 && w.now-p.down >= grace
 		if p.passing >= 0 {
