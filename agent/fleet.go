@@ -42,6 +42,7 @@ type fleet struct {
 
 	passing *time.Duration // since when what serves passes, by its own checks and the balancer's; nil while it does not
 	down    *time.Duration // since when it does not
+	sensed  model.Release  // what served then
 }
 
 // mono is the agent's monotonic clock.
@@ -81,6 +82,9 @@ func (a *Agent) sense(w *world) {
 	balanced := w.desired.Rules.Balanced || w.desired.Rules.Attached
 	passes := m.Serving && m.Port != 0 && w.monitor != nil && w.monitor.health.State().Status == health.Passing &&
 		(!balanced || w.observed.Targets[m.Port].Healthy)
+	if f.sensed != m.InService { // how long another release was down is not held against this one
+		f.sensed, f.passing, f.down = m.InService, nil, nil
+	}
 	switch {
 	case !m.Serving:
 		f.passing, f.down = nil, nil

@@ -5,6 +5,7 @@ import (
 
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -148,5 +149,25 @@ func TestWithoutATableAGroupMayNotGrow(t *testing.T) {
 	}
 	if err := New(Options{Log: zap.NewNop()}).ungrown(model.Membership{Group: "shop", Most: 1}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A switch by restart, or in standby, takes its time, and all of it the app is down.
+func TestHowLongTheOldReleaseWasDownIsNotHeldAgainstTheNewOne(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Log: zap.NewNop()})
+	w := &world{memory: Memory{InService: one, Serving: true, Port: 8080}}
+	a.sense(w)
+	long := a.mono() - time.Hour
+	w.fleet.down = &long
+	a.sense(w)
+	if s := a.self(w, rollout.Release{}, false); !s.Failing {
+		t.Fatal("it is down for an hour, and fails not")
+	}
+	w.memory.InService = two
+	a.sense(w)
+	w.desired.Rules.UnhealthyGrace = time.Minute
+	if s := a.self(w, rollout.Release{}, false); s.Failing {
+		t.Error("the new release fails at once")
 	}
 }

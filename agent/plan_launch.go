@@ -14,7 +14,8 @@ const beyondHelp = 10
 // service, ABANDON when nothing is left to try and nothing better came.
 func (p *plan) finishLaunch() {
 	down := p.Port == 0 || !p.FailingSince.IsZero()
-	if down && p.Crashes[web].Count >= beyondHelp && p.Membership.Lifecycle == model.LifecycleInService && !p.Replaced {
+	helpless := down && p.Crashes[web].Count >= beyondHelp && (p.goal.IsZero() || isThe(p.goal, p.InService)) // another release may help
+	if helpless && p.Membership.Lifecycle == model.LifecycleInService && !p.Replaced {
 		p.do(Replace{Release: p.InService})
 	}
 	if !p.hookOpen() {
@@ -24,7 +25,7 @@ func (p *plan) finishLaunch() {
 		p.do(CompleteHook{Result: model.HookContinue})
 		return
 	}
-	if p.abandoned() || down && p.Crashes[web].Count >= beyondHelp && isThe(p.goal, p.InService) {
+	if p.abandoned() || helpless {
 		p.do(CompleteHook{Result: model.HookAbandon})
 	}
 }

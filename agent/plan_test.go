@@ -299,6 +299,7 @@ func TestPlanTakesTheNextStep(t *testing.T) {
 		{"what was deregistered by hand is registered again", settled(target(8080, Target{})), []Step{Register{one, 8080}}},
 		{"what is in service stays so while the balancer doubts it", settled(target(8080, initialTarget)), nil},
 		{"beyond help, the group is asked for another instance", settled(grouped(), failing(time.Second), crashed(beyondHelp, time.Minute)), []Step{Replace{one}}},
+		{"not while another release is wanted", settled(grouped(), failing(time.Second), newest(two), crashed(beyondHelp, time.Minute)), []Step{Prepare{two}}},
 		{"not while it is well", settled(grouped(), crashed(beyondHelp, time.Minute)), nil},
 		{"once", settled(grouped(), failing(time.Second), crashed(beyondHelp, time.Minute), func(_ *Observed, _ *Desired, m *Memory) { m.Replaced = true }), nil},
 

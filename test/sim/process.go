@@ -36,6 +36,7 @@ type process struct {
 	tries    int
 	passing  time.Duration // since when what serves here passes; -1 while it does not
 	down     time.Duration // since when it does not; -1 while it does
+	sensed   model.Release // what served then
 	task     rollout.TaskRun
 	tasking  bool
 	resolved rollout.Resolution
@@ -119,6 +120,9 @@ func (p *process) sense() {
 	in, w := p.in, p.in.w
 	m := in.memory
 	u, ok := in.onPort(m.Port)
+	if p.sensed != m.InService {
+		p.sensed, p.passing, p.down = m.InService, -1, -1
+	}
 	passes := m.Serving && m.Port != 0 && ok && u.State == unit.Running && in.appWorks(u)
 	in.observed.FailingSince = time.Time{}
 	if m.Serving && m.Port != 0 && !passes {
