@@ -158,9 +158,15 @@ func TestCallsGoWrongAsTold(t *testing.T) {
 		t.Errorf("after a cut behind the effect: %s %v, want 3", got, err)
 	}
 	hang := once(fault.Hang())
-	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer cancel()
-	if err := put(short, client, "4"); !errors.Is(err, context.DeadlineExceeded) || hang.Hits() != 1 {
+	hung, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- put(hung, client, "4") }()
+	for hang.Hits() == 0 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond) // for an answer that should not come
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) || hang.Hits() != 1 {
 		t.Errorf("hung: %v, %d hits", err, hang.Hits())
 	}
 }
