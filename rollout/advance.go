@@ -205,7 +205,8 @@ func (s *step) grant(n int) {
 			p.Attempt = r.State.Round
 		}
 		p.Astray = p.Astray || p.State == Stray
-		p.State, p.Counter = Granted, 0
+		p.State = Granted
+		p.Counter++
 		parts[id] = p
 	}
 	s.commit("slots for "+strings.Join(order, ", "), leading{parts: parts})

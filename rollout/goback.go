@@ -71,7 +71,8 @@ func (s *step) grantBack() {
 		if p.State == Reverted {
 			p.Attempt++
 		}
-		p.State, p.Counter = Back, 0
+		p.State = Back
+		p.Counter++
 		parts[id] = p
 	}
 	s.commit("slots to stable for "+strings.Join(order, ", "), leading{parts: parts})

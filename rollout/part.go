@@ -45,7 +45,8 @@ const (
 type Part struct {
 	ID
 	State PartState `json:"s"`
-	// Counter is raised by the holder of a slot as long as it lives.
+	// Counter is raised with each slot, by the holder of a slot as long as it lives, and with each mark: it never falls, so that nobody takes
+	// a part for one that was seen long ago.
 	Counter int `json:"c,omitempty"`
 	// Attempt counts the slots that the instance was given after a failure.
 	Attempt int `json:"a,omitempty"`
