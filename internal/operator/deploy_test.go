@@ -86,7 +86,6 @@ func TestWhatIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 		"a message that is too long":    {ask: func(r *operator.Request) { r.Message = strings.Repeat("x", 4096) }, kind: operator.Wrong, words: []string{"4096", "shorten the message"}},
 		"a message with a control code": {ask: func(r *operator.Request) { r.Message = "\x1b[2J" }, kind: operator.Wrong, words: []string{"not safe to show"}},
 		"a group at its minimum":        {options: func(o *operator.Options) { o.Standby = true }, kind: operator.Wrong, words: []string{"wants 3 instances and has MinSize 3", "MinSize be 2 at most"}},
-		"a balancer without room":       {prepare: func(f *fleet) { f.room = 3 }, kind: operator.Wrong, words: []string{"3 instances, of which 1 switch at once", "need 4 targets, and AWS allows 3", "targets-per-application-load-balancer"}},
 		"a group that is not there":     {options: func(o *operator.Options) { o.Group = "other" }, kind: operator.Wrong, words: []string{"there is no Auto Scaling group other"}},
 		"records of the future":         {prepare: (*fleet).future, kind: operator.Failed, words: []string{"newer bootagent", "upgrade it"}},
 	} {
@@ -430,32 +429,4 @@ func TestADryRunSaysWhatWouldHappenAndWritesNothing(t *testing.T) {
 	f.freeze()
 	_, err = f.operator().Plan(t.Context(), operator.Request{Ref: "v2"})
 	f.wants(err, operator.Held, "froze it")
-}
-
-// Where two releases run beside each other on an instance each of them is a target.
-func TestTheBalancersRoomIsLookedAt(t *testing.T) {
-	t.Parallel()
-	deploy := func(prepare func(*fleet), o func(*operator.Options)) (*fleet, error) {
-		f := newFleet(t, 3)
-		prepare(f)
-		options := f.options()
-		if o != nil {
-			o(&options)
-		}
-		_, err := operator.New(options).Plan(t.Context(), operator.Request{Ref: "v2"})
-		return f, err
-	}
-	if f, err := deploy(func(f *fleet) { f.room = 11 }, nil); err != nil || strings.Contains(f.said(), "room") || strings.Contains(f.said(), "quota") {
-		t.Errorf("there is room for all: %v %s", err, f.said())
-	}
-	if f, err := deploy(func(f *fleet) { f.room = 10 }, nil); err != nil || !strings.Contains(f.said(), "may grow to 10 instances, and a rollout over those would need 11 targets") {
-		t.Errorf("no word of what the group may grow to: %v %s", err, f.said())
-	}
-	denied := fmt.Errorf("ann may not elasticloadbalancing:DescribeAccountLimits: %w", model.ErrConfiguration)
-	if f, err := deploy(func(f *fleet) { f.room, f.roomErr = 1, denied }, nil); err != nil || !strings.Contains(f.said(), "it is not known whether") {
-		t.Errorf("who may not ask may not deploy: %v %s", err, f.said())
-	}
-	if _, err := deploy(func(f *fleet) { f.room = 3 }, func(o *operator.Options) { o.Policy.Restart = true }); err != nil {
-		t.Errorf("by restart none is added: %v", err)
-	}
 }

@@ -36,9 +36,7 @@ type fleet struct {
 	putLost  bool             // it was done all the same
 	looked   func()           // at the parameter's history
 	most     int              // the group's MaxSize
-	room     int              // how many targets the load balancer may have; 0 where that is not known
-	roomErr  error
-	lines    []string // what was said and shown
+	lines    []string         // what was said and shown
 	later    []later
 	err      error // of an agent's writes, other than a conflict
 }
@@ -318,8 +316,6 @@ func (b balancer) Targets(context.Context) (all []model.TargetHealth, err error)
 	}
 	return all, nil
 }
-
-func (b balancer) MostTargets(context.Context) (int, error) { return b.room, b.roomErr }
 
 type screen struct{ *fleet }
 

@@ -40,8 +40,6 @@ type Groups interface {
 type Balancer interface {
 	// Targets are those of all target groups.
 	Targets(ctx context.Context) ([]model.TargetHealth, error)
-	// MostTargets is how many targets a load balancer may have; 0 where that is not known.
-	MostTargets(ctx context.Context) (int, error)
 }
 
 // Screen is where progress goes.

@@ -47,10 +47,7 @@ func (o *Operator) preflight(ctx context.Context, r Request) (w wish, err error)
 		}
 		return w, refuse(Failed, "%s (%.12s) can't be deployed: %w", r.Ref, w.revision, err)
 	}
-	if err := o.healthyEnough(ctx, w); err != nil {
-		return w, err
-	}
-	return w, o.roomy(ctx, w)
+	return w, o.healthyEnough(ctx, w)
 }
 
 // needsTable refuses a fleet that has no place for its records.

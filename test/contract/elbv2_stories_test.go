@@ -48,11 +48,6 @@ var balancerStories = []fleetStory{
 		want: []string{"! ValidationError", "! ValidationError", "! ValidationError", "! ValidationError", "! ValidationError"},
 	},
 	{
-		name: "how many targets a load balancer may have is told",
-		tell: func(s *fleetTeller) { s.mostTargets() },
-		want: []string{"a number"}, // 1,000 by default on AWS and here, 30 in moto
-	},
-	{
 		name: "a health check is changed in part",
 		tell: func(s *fleetTeller) {
 			s.targetGroup("web")

@@ -112,22 +112,6 @@ func (s *fleetTeller) register(group string, names ...string) {
 	s.write(err, "registered")
 }
 
-// mostTargets writes whether the quota of targets is one.
-func (s *fleetTeller) mostTargets() {
-	out, err := s.elb.DescribeAccountLimits(s.ctx, &elb.DescribeAccountLimitsInput{})
-	if err != nil {
-		s.write(err, "")
-		return
-	}
-	for _, limit := range out.Limits {
-		if n, err := strconv.Atoi(aws.ToString(limit.Max)); aws.ToString(limit.Name) == "targets-per-application-load-balancer" && err == nil && n > 0 {
-			s.write(nil, "a number")
-			return
-		}
-	}
-	s.write(nil, "%v", out.Limits)
-}
-
 func (s *fleetTeller) deregister(group string, names ...string) {
 	_, err := s.elb.DeregisterTargets(s.ctx, &elb.DeregisterTargetsInput{TargetGroupArn: s.arn(group), Targets: targets(names)})
 	s.write(err, "deregistered")

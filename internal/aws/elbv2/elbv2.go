@@ -184,11 +184,7 @@ func descriptions(instanceID string, ports ...int) ([]types.TargetDescription, e
 func (b *Balancer) explain(err error, group, instanceID string, ports []int) error {
 	var missing *types.TargetGroupNotFoundException
 	var invalid *types.InvalidTargetException
-	var full *types.TooManyTargetsException
 	switch {
-	case errors.As(err, &full):
-		return &session.Error{Kind: session.Refused, Err: err, Sentence: fmt.Sprintf(
-			"target group %s has no room for %s:%s (%s): raise the quota %s", group, instanceID, strings.Trim(fmt.Sprint(ports), "[]"), full.ErrorMessage(), targetsQuota)}
 	case errors.As(err, &missing):
 		b.mu.Lock()
 		delete(b.arns, group)

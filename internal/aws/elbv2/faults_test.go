@@ -53,14 +53,6 @@ func TestFaults(t *testing.T) {
 			says(t, err, fmt.Sprintf("may not elasticloadbalancing:%s on target group %s", operation, w.web))
 		}
 	})
-	t.Run("the account's limits denied", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		w.Faults.Add(fault.Rule{Operation: "DescribeAccountLimits", Effect: fault.Deny()})
-		_, err := w.adapter(w.web).MostTargets(t.Context())
-		isConfiguration(t, err)
-		says(t, err, "may not elasticloadbalancing:DescribeAccountLimits on the account")
-	})
 	t.Run("no answer", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)

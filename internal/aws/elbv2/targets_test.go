@@ -7,8 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bootagent/bootagent/internal/model"
-	"github.com/bootagent/bootagent/internal/region/fault"
-	"github.com/bootagent/bootagent/internal/region/wire"
 )
 
 func TestEveryTargetOfEveryGroup(t *testing.T) {
@@ -63,15 +61,4 @@ func TestTargetsOfAMissingGroup(t *testing.T) {
 			t.Errorf("half an answer: %v", got)
 		}
 	}
-}
-
-func TestAGroupWithoutRoomSaysWhichQuotaToRaise(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	b := w.adapter("web")
-	if most, err := b.MostTargets(t.Context()); err != nil || most != 1000 {
-		t.Fatalf("%d targets may be there, %v", most, err)
-	}
-	w.Faults.Add(fault.Rule{Operation: "RegisterTargets", Effect: fault.Fail(wire.Errorf("TooManyTargets", "The maximum number of targets has been reached"))})
-	says(t, b.Register(t.Context(), instance, 80), "target group web has no room for "+instance+":80", "raise the quota targets-per-application-load-balancer")
 }

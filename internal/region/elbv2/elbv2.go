@@ -93,8 +93,6 @@ type Options struct {
 	Propagation Propagation
 	// Nodes is the number of nodes of each load balancer; 2 when zero.
 	Nodes int
-	// MostTargets is the quota of targets; AWS's 1,000 when zero.
-	MostTargets int
 	// Balancer configures the listeners: time-outs, the hook for failed requests.
 	Balancer balancer.Options
 }
@@ -129,9 +127,6 @@ func New(opts Options) *Service {
 	}
 	if opts.Host == "" {
 		opts.Host = "127.0.0.1"
-	}
-	if opts.MostTargets == 0 {
-		opts.MostTargets = maxTargets
 	}
 	s := &Service{
 		opts:      opts,

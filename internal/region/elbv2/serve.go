@@ -37,7 +37,6 @@ func (s *Service) Serve(_ context.Context, call wire.Call) (any, error) {
 		"ModifyTargetGroupAttributes":   {"TargetGroupArn Attributes", s.modifyTargetGroupAttributes},
 		"RegisterTargets":               {"TargetGroupArn Targets", s.registerTargets},
 		"DeregisterTargets":             {"TargetGroupArn Targets", s.deregisterTargets},
-		"DescribeAccountLimits":         {"" + paging, s.describeAccountLimits},
 		"DescribeTargetHealth":          {"TargetGroupArn Targets", s.describeTargetHealth},
 		"CreateLoadBalancer":            {"Name Type Scheme IpAddressType Subnets SubnetMappings SecurityGroups Tags", s.createLoadBalancer},
 		"DescribeLoadBalancers":         {"LoadBalancerArns Names" + paging, s.describeLoadBalancers},
