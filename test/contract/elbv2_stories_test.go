@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,6 +14,7 @@ import (
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateListener.html
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeAccountLimits.html
 // plainGroup is the line of a target group "web" as it is made by default.
 const plainGroup = "web HTTP:8080 instance, check HTTP / on traffic-port each 30s within 5s, 5 up 2 down, wants 200"
 
@@ -177,6 +179,44 @@ var balancerStories = []fleetStory{
 		name: "a target group that does not exist takes no targets",
 		tell: func(s *fleetTeller) { s.register("none", "i-1"); s.deregister("none", "i-1") },
 		want: []string{"! TargetGroupNotFound", "! TargetGroupNotFound"},
+	},
+	{
+		name: "the account's limits have documented names and defaults",
+		tell: func(s *fleetTeller) {
+			s.limits(400, "target-groups", "listeners-per-application-load-balancer", "rules-per-application-load-balancer")
+		},
+		want: []string{"1 pages [listeners-per-application-load-balancer=50 rules-per-application-load-balancer=100 target-groups=3000]"},
+	},
+	{
+		name: "a thousand targets are allowed, of a group and of a load balancer",
+		tell: func(s *fleetTeller) {
+			s.limits(400, "targets-per-application-load-balancer", "targets-per-network-load-balancer", "targets-per-target-group")
+		},
+		want:        []string{"1 pages [targets-per-application-load-balancer=1000 targets-per-network-load-balancer=3000 targets-per-target-group=1000]"},
+		motoIsWrong: "moto has limits of its own, 30 and 200, and none on a target group",
+	},
+	{
+		name:        "limits are described in pages",
+		tell:        func(s *fleetTeller) { s.limits(10, "target-groups") },
+		want:        []string{"3 pages [target-groups=3000]"},
+		motoIsWrong: "moto does not look at PageSize",
+	},
+	{
+		name: "a target group takes no more targets than its quota",
+		tell: func(s *fleetTeller) {
+			s.targetGroup("web")
+			var ports []string
+			for port := 1; port <= 1000; port++ {
+				ports = append(ports, fmt.Sprintf("i-1:%d", port))
+			}
+			s.register("web", ports...)
+			s.register("web", "i-2:1")
+			s.register("web", "i-1:1")
+			s.deregister("web", "i-1:1")
+			s.register("web", "i-2:1")
+		},
+		want:        []string{plainGroup, "registered", "! TooManyTargets", "registered", "deregistered", "registered"},
+		motoIsWrong: "moto registers as many as it is told to",
 	},
 	{
 		name: "a load balancer is there until it is deleted",

@@ -129,6 +129,21 @@ func (s *fleetTeller) health(group string, names ...string) {
 	}))
 }
 
+// limits writes those of the account's limits that are asked for, read in pages of at most size.
+func (s *fleetTeller) limits(size int32, names ...string) {
+	pages := elb.NewDescribeAccountLimitsPaginator(s.elb, &elb.DescribeAccountLimitsInput{PageSize: &size})
+	found, n, err := all(pages.HasMorePages, func() (*elb.DescribeAccountLimitsOutput, error) { return pages.NextPage(s.ctx) },
+		func(page *elb.DescribeAccountLimitsOutput) (lines []string) {
+			for _, l := range page.Limits {
+				if slices.Contains(names, aws.ToString(l.Name)) {
+					lines = append(lines, aws.ToString(l.Name)+"="+aws.ToString(l.Max))
+				}
+			}
+			return lines
+		})
+	s.write(err, "%d pages %v", n, found)
+}
+
 // loadBalancer creates a load balancer in the first subnets of the place.
 func (s *fleetTeller) loadBalancer(name string, subnets int) {
 	out, err := s.elb.CreateLoadBalancer(s.ctx, &elb.CreateLoadBalancerInput{Name: &name, Subnets: s.place.subnets[:subnets]})

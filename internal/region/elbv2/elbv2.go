@@ -113,6 +113,7 @@ type Service struct {
 	groups    map[string]*group // by ARN, as the next
 	balancers map[string]*loadBalancer
 	tags      map[string]map[string]string // by the ARN of what is tagged
+	limits    Limits
 }
 
 var _ wire.Handler = (*Service)(nil)

@@ -122,6 +122,11 @@ func (s *Service) CreateListener(balancerARN string, port int, groupARN string) 
 	if g.balancer != nil && g.balancer != lb {
 		return Listener{}, wire.Errorf("TargetGroupAssociationLimit", "The following target groups cannot be associated with more than one load balancer: %s", g.arn)
 	}
+	if g.balancer == nil {
+		if err := s.roomBehind(lb, len(g.targets)); err != nil {
+			return Listener{}, err
+		}
+	}
 	ln, err := s.listen(s.ctx, net.JoinHostPort(s.opts.Host, strconv.Itoa(port)))
 	if err != nil {
 		return Listener{}, wire.Errorf("InvalidConfigurationRequest", "the port can't be opened on this laptop, choose another: %v", err)

@@ -38,6 +38,7 @@ func (s *Service) Serve(_ context.Context, call wire.Call) (any, error) {
 		"RegisterTargets":               {"TargetGroupArn Targets", s.registerTargets},
 		"DeregisterTargets":             {"TargetGroupArn Targets", s.deregisterTargets},
 		"DescribeTargetHealth":          {"TargetGroupArn Targets", s.describeTargetHealth},
+		"DescribeAccountLimits":         {paging, s.describeAccountLimits},
 		"CreateLoadBalancer":            {"Name Type Scheme IpAddressType Subnets SubnetMappings SecurityGroups Tags", s.createLoadBalancer},
 		"DescribeLoadBalancers":         {"LoadBalancerArns Names" + paging, s.describeLoadBalancers},
 		"DeleteLoadBalancer":            {"LoadBalancerArn", s.deleteLoadBalancer},

@@ -13,10 +13,6 @@ import (
 	"github.com/bootagent/bootagent/internal/region/wire"
 )
 
-// maxTargets is the quota of targets per target group.
-// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
-const maxTargets = 1000
-
 // targetKey names a target in its group.
 type targetKey struct {
 	instance string
@@ -86,8 +82,10 @@ func (s *Service) register(groupARN string, keys []targetKey) error {
 			added[key] = true
 		}
 	}
-	if len(g.targets)+len(added) > maxTargets {
-		return wire.Errorf("TooManyTargets", "The maximum number of targets per target group, %d, has been reached", maxTargets)
+	if len(added) > 0 { // a quota that was lowered takes nothing away
+		if err := s.room(g, len(added)); err != nil {
+			return err
+		}
 	}
 	for i, key := range keys {
 		key = g.full(key)

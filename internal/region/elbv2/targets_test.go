@@ -105,7 +105,6 @@ func TestATargetsLife(t *testing.T) {
 		l.up.Store(true)
 		l.after(t, 10*time.Second, "i-1", 80, stUnhealthy)
 		l.after(t, 10*time.Second, "i-1", 80, stHealthy)
-		l.deregister(t, "i-1", 0)
 		l.after(t, 59*time.Second, "i-1", 80, stDraining) // the whole delay
 		l.after(t, 2*time.Second, "i-1", 80, stGone)
 	})
@@ -140,7 +139,6 @@ func TestADrainingTargetComesBack(t *testing.T) {
 		l.listener(t)
 		l.register(t, "i-1", 0)
 		l.after(t, 4*time.Second, "i-1", 0, stHealthy)
-		l.deregister(t, "i-1", 0)
 		l.after(t, 30*time.Second, "i-1", 0, stDraining)
 		l.register(t, "i-1", 0)
 		l.after(t, time.Second, "i-1", 0, stRegistering)
@@ -149,9 +147,7 @@ func TestADrainingTargetComesBack(t *testing.T) {
 		probes := l.probes.Load()
 		l.register(t, "i-1", 0) // nor does registering again what is registered
 		l.after(t, 0, "i-1", 0, stHealthy)
-		l.deregister(t, "i-1", 0)
 		time.Sleep(30 * time.Second)
-		l.deregister(t, "i-1", 0) // and deregistering again does not begin anew
 		l.after(t, 31*time.Second, "i-1", 0, stGone)
 		if l.probes.Load() != probes {
 			t.Error("a draining target was checked")
@@ -182,7 +178,6 @@ func TestAGroupIsInUseWhileItHasAListener(t *testing.T) {
 		}
 		l.after(t, 0, "i-1", 0, stNotInUse)
 		l.after(t, 0, "i-2", 0, stGone)
-		l.deregister(t, "i-1", 0)
 		l.after(t, 0, "i-1", 0, stGone) // nothing can be in flight
 		if err := l.DeleteTargetGroup(l.group); err != nil {
 			t.Error(err)
@@ -278,6 +273,58 @@ func TestATargetGroupHoldsAThousandTargets(t *testing.T) {
 		}
 		if err := l.Service.register(l.group, []targetKey{{"i-2", 1}}); code(err) != "TooManyTargets" {
 			t.Errorf("one more: %v", err)
+		}
+		l.SetLimits(Limits{PerGroup: 1001, PerBalancer: 1000})
+		if err := l.Service.register(l.group, []targetKey{{"i-2", 1}}); err != nil {
+			t.Errorf("after the quota was raised: %v", err)
+		}
+	})
+}
+
+// Whatever behind it they belong to, and whichever came first: the targets, or the listener.
+func TestTheGroupsOfALoadBalancerShareItsQuota(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.listener(t)
+		l.SetLimits(Limits{PerBalancer: 3})
+		other, err := l.CreateTargetGroup(GroupSpec{Name: "other", Port: 80})
+		if err != nil {
+			t.Fatal(err)
+		}
+		register := func(group string, ports ...int) string {
+			var keys []targetKey
+			for _, port := range ports {
+				keys = append(keys, targetKey{"i-1", port})
+			}
+			return code(l.Service.register(group, keys))
+		}
+		if got := register(l.group, 1, 2) + register(other, 1, 2); got != "" {
+			t.Errorf("a group that no load balancer uses counts for itself: %s", got)
+		}
+		for lb := range l.balancers {
+			if _, err := l.CreateListener(lb, 81, other); code(err) != "TooManyTargets" {
+				t.Errorf("a listener for two more: %v", err)
+			}
+			if err := l.Service.deregister(other, []targetKey{{"i-1", 2}}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.CreateListener(lb, 81, other); err != nil {
+				t.Errorf("a listener for one more: %v", err)
+			}
+		}
+		for _, group := range []string{l.group, other} {
+			if got := register(group, 3); got != "TooManyTargets" {
+				t.Errorf("a fourth: %q", got)
+			}
+		}
+		if err := l.Service.deregister(l.group, []targetKey{{"i-1", 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := register(other, 3); got != "TooManyTargets" {
+			t.Errorf("while one drains: %q", got)
+		}
+		time.Sleep(61 * time.Second)
+		if got := register(other, 3); got != "" {
+			t.Errorf("after it is gone: %q", got)
 		}
 	})
 }
