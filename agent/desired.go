@@ -98,6 +98,20 @@ func (m Memory) forgiven(d Desired) Memory {
 	return m
 }
 
+// hindered is why this instance can't begin to serve a release, or leave service for it, where AWS refuses that; "" where it does not.
+func (m Memory) hindered(r Rules) (cause string) {
+	moves := []Step{EnterStandby{}, ExitStandby{}}
+	for port := r.FirstPort; port <= r.LastPort; port++ {
+		moves = append(moves, Register{Port: port})
+	}
+	for _, step := range moves {
+		if retry, fails := m.Retries[step.String()]; fails {
+			cause = retry.Cause
+		}
+	}
+	return cause
+}
+
 // LastFailure is what failed here last on the way into service, unless that is forgiven.
 func (m Memory) LastFailure() rollout.LocalFailure {
 	f, ok := m.Failed[m.LastFailed]

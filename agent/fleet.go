@@ -110,11 +110,7 @@ func (a *Agent) self(w *world, candidate rollout.Release, marked bool) rollout.S
 		s.Aside = true // it is taken out only where the instance is seen to be back
 	}
 	s.Standby = stranger(w.id, w.observed, w.desired, m) != nil
-	for _, step := range []Step{EnterStandby{}, ExitStandby{}} {
-		if retry, fails := m.Retries[step.String()]; fails {
-			s.Hindered = retry.Cause
-		}
-	}
+	s.Hindered = m.hindered(w.desired.Rules)
 	if serves := m.Serves(w.observed, w.desired.Rules); !serves.IsZero() {
 		s.Serving = FleetRelease(serves)
 		s.Failing = serves == m.InService && f.down != nil && now-*f.down >= w.desired.Rules.UnhealthyGrace

@@ -138,6 +138,9 @@ func TestARolloutSaysWhyAnInstanceCanNotEnterStandby(t *testing.T) {
 	if cause := f.rollout().State.Cause; !strings.Contains(cause, "i-0 (group shop wants 2") {
 		t.Errorf("it says %q", cause)
 	}
+	if f.records[rollout.FailedKey(release(2).Revision)].Attributes != nil {
+		t.Error("the revision is blamed for it")
+	}
 	if why := f.rollout().Parts["i-0"].Why; why != "" {
 		t.Errorf("its part, whose slot is given back, still says %q", why)
 	}

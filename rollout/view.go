@@ -83,7 +83,7 @@ type Self struct {
 	Aside bool
 	// Standby says that a person has put the instance in standby.
 	Standby bool
-	// Hindered is what stands in the way of entering or leaving standby; "" for nothing.
+	// Hindered is what stands in the way of entering or leaving standby, or of registering a target; "" for nothing.
 	Hindered string
 	// Launching says that its group waits for it to come into service.
 	Launching bool

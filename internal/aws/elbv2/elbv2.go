@@ -184,6 +184,8 @@ func descriptions(instanceID string, ports ...int) ([]types.TargetDescription, e
 func (b *Balancer) explain(err error, group, instanceID string, ports []int) error {
 	var missing *types.TargetGroupNotFoundException
 	var invalid *types.InvalidTargetException
+	var tooMany *types.TooManyTargetsException
+	named := strings.Trim(fmt.Sprint(ports), "[]")
 	switch {
 	case errors.As(err, &missing):
 		b.mu.Lock()
@@ -193,7 +195,9 @@ func (b *Balancer) explain(err error, group, instanceID string, ports []int) err
 	case errors.As(err, &invalid):
 		return &session.Error{Kind: session.Refused, Err: err, Sentence: fmt.Sprintf(
 			"target group %s refuses %s:%s (%s): the instance must be running, and in the target group's VPC",
-			group, instanceID, strings.Trim(fmt.Sprint(ports), "[]"), invalid.ErrorMessage())}
+			group, instanceID, named, invalid.ErrorMessage())}
+	case errors.As(err, &tooMany):
+		return full(err, group, instanceID, named)
 	}
 	return err
 }
