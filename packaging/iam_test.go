@@ -75,7 +75,7 @@ var unseen = map[string]string{
 }
 
 // operators are the calls that bootagent's commands make for people, and the agent never: the deployer's policy grants them.
-var operators = []string{"ssm:PutParameter"}
+var operators = []string{"ssm:PutParameter", "elasticloadbalancing:DescribeAccountLimits"}
 
 const sdkServices = "github.com/aws/aws-sdk-go-v2/service/"
 

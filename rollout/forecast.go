@@ -40,6 +40,14 @@ func (p Policy) Forecast(members int, first bool) []Stage {
 	return append(stages, Stage{Phase: FinalPhase, Bake: p.Bake})
 }
 
+// AtOnce is how many of so many members may be switching at the same time if nothing fails: canaries, or a batch.
+func (p Policy) AtOnce(members int) (most int) {
+	for _, s := range p.Forecast(members, false) {
+		most = max(most, s.AtOnce)
+	}
+	return most
+}
+
 // AtLeast is the time that the stages take where instances switch in no time at all.
 func (p Policy) AtLeast(stages []Stage) (least time.Duration) {
 	for _, s := range stages {

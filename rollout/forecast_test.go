@@ -40,6 +40,19 @@ func TestAForecastIsWhatTheRolloutThenDoes(t *testing.T) {
 	}
 }
 
+func TestAsManySwitchAtOnceAsTheLargestStageHas(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ members, canary, batch, want int }{
+		{0, 1, 25, 0}, {1, 1, 25, 1}, {9, 1, 25, 2}, {9, 5, 25, 5}, {9, 1, 100, 8}, {1000, 1, 25, 50}, {2, 3, 25, 2},
+	} {
+		p := rollout.DefaultPolicy()
+		p.Canary, p.Batch = c.canary, rollout.Percent(c.batch)
+		if got := p.AtOnce(c.members); got != c.want {
+			t.Errorf("of %d, with %d canaries and batches of %d%%: %d, want %d", c.members, c.canary, c.batch, got, c.want)
+		}
+	}
+}
+
 // The fleet of the stories steps in no time: it can't be faster than its forecast, nor much slower.
 func TestAFleetTakesAsLongAsItsForecast(t *testing.T) {
 	t.Parallel()

@@ -184,6 +184,18 @@ type TargetHealth struct {
 	Description string      `json:"description,omitempty"`
 }
 
+// TargetLimit is one of the account's quotas that targets count against.
+type TargetLimit struct {
+	// On is what it holds for, in words: "target group web", "load balancer front".
+	On string `json:"on"`
+	// Quota is its name and code, as Service Quotas has them.
+	Quota string `json:"quota"`
+	// Most is how many targets it allows.
+	Most int `json:"most"`
+	// Groups are the ARNs of the target groups whose targets count.
+	Groups []string `json:"groups"`
+}
+
 // TargetGroup is the part of a target group's configuration that the agent needs.
 type TargetGroup struct {
 	ARN                 string `json:"arn"`

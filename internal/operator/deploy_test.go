@@ -86,6 +86,9 @@ func TestWhatIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 		"a message that is too long":    {ask: func(r *operator.Request) { r.Message = strings.Repeat("x", 4096) }, kind: operator.Wrong, words: []string{"4096", "shorten the message"}},
 		"a message with a control code": {ask: func(r *operator.Request) { r.Message = "\x1b[2J" }, kind: operator.Wrong, words: []string{"not safe to show"}},
 		"a group at its minimum":        {options: func(o *operator.Options) { o.Standby = true }, kind: operator.Wrong, words: []string{"wants 3 instances and has MinSize 3", "MinSize be 2 at most"}},
+		"no room for second targets":    {prepare: func(f *fleet) { f.quota(3) }, kind: operator.Wrong, words: []string{"needs up to 4 targets in target group web, 3 now and 1 more", "L-A0D0B863) allows 3: have it raised, or set switch: restart"}},
+		"a batch that finds no room":    {prepare: func(f *fleet) { f.quota(5) }, ask: policy(`{"canary":0,"batch":3}`), kind: operator.Wrong, words: []string{"needs up to 6 targets", "3 more", "allows 5: have it raised, let fewer switch at a time (--batch 2), or set switch: restart"}},
+		"canaries that find no room":    {prepare: func(f *fleet) { f.quota(5) }, ask: policy(`{"canary":3}`), kind: operator.Wrong, words: []string{"needs up to 6 targets", "(--canary 2 --batch 2)"}},
 		"a group that is not there":     {options: func(o *operator.Options) { o.Group = "other" }, kind: operator.Wrong, words: []string{"there is no Auto Scaling group other"}},
 		"records of the future":         {prepare: (*fleet).future, kind: operator.Failed, words: []string{"newer bootagent", "upgrade it"}},
 	} {

@@ -36,7 +36,12 @@ type fleet struct {
 	putLost  bool             // it was done all the same
 	looked   func()           // at the parameter's history
 	most     int              // the group's MaxSize
-	lines    []string         // what was said and shown
+	minimum  int              // its MinSize; 0 for its size
+	limits   []model.TargetLimit
+	limitErr error                // what asking for limits fails with
+	asked    int                  // how often they were asked for
+	more     []model.TargetHealth // targets besides the instances' own
+	lines    []string             // what was said and shown
 	later    []later
 	err      error // of an agent's writes, other than a conflict
 }
@@ -89,6 +94,7 @@ func sha(n int) string { return fmt.Sprintf("%040x", n) }
 // newFleet gives so many instances that serve release 1, ref v1; the refs v1 to v5 can be deployed.
 func newFleet(t *testing.T, size int) *fleet {
 	f := &fleet{T: t, file: filepath.Join(t.TempDir(), "records.json"), policy: rollout.DefaultPolicy(), now: time.Hour, refs: map[string]string{}, recipes: map[string]error{}, most: 10}
+	f.quota(1000)
 	f.policy.Bake, f.policy.MinHealthyTime = rollout.Duration(20*time.Second), rollout.Duration(3*time.Second)
 	f.store = &remembering{Store: localstore.At(f.file, time.Now), read: map[string]rollout.Record{}}
 	for n := 1; n <= 5; n++ {
@@ -298,6 +304,9 @@ func (g groups) Describe(_ context.Context, name string) (model.ScalingGroup, er
 		return model.ScalingGroup{}, fmt.Errorf("there is no Auto Scaling group %s: %w", name, model.ErrConfiguration)
 	}
 	out := model.ScalingGroup{Name: name, Least: len(g.nodes), Desired: len(g.nodes), Most: g.most}
+	if g.minimum != 0 {
+		out.Least = g.minimum
+	}
 	for _, n := range g.nodes {
 		out.Instances = append(out.Instances, model.ScalingInstance{ID: n.id, Lifecycle: model.LifecycleInService, Healthy: true})
 	}
@@ -314,7 +323,12 @@ func (b balancer) Targets(context.Context) (all []model.TargetHealth, err error)
 		}
 		all = append(all, t)
 	}
-	return all, nil
+	return append(all, b.more...), nil
+}
+
+func (b balancer) Limits(context.Context) ([]model.TargetLimit, error) {
+	b.asked++
+	return b.limits, b.limitErr
 }
 
 type screen struct{ *fleet }

@@ -77,10 +77,11 @@ func (h Health) asGroup(at time.Duration) rollout.Group {
 
 // groupCache is the group as it was seen last.
 type groupCache struct {
-	name string
-	seen bool
-	at   time.Duration
-	is   Health
+	name    string
+	seen    bool
+	at      time.Duration
+	is      Health
+	targets []model.TargetHealth // in all target groups
 }
 
 // health looks at the group. What was seen within so long is taken as it was.
@@ -88,30 +89,30 @@ func (o *Operator) health(ctx context.Context, within time.Duration) (Health, er
 	if o.group.seen && o.Clock.Now()-o.group.at < within {
 		return o.group.is, nil
 	}
-	is, err := o.lookAtGroup(ctx)
+	is, targets, err := o.lookAtGroup(ctx)
 	if err == nil {
-		o.group.seen, o.group.at, o.group.is = true, o.Clock.Now(), is
+		o.group.seen, o.group.at, o.group.is, o.group.targets = true, o.Clock.Now(), is, targets
 	}
 	return is, err
 }
 
-func (o *Operator) lookAtGroup(ctx context.Context) (Health, error) {
+func (o *Operator) lookAtGroup(ctx context.Context) (Health, []model.TargetHealth, error) {
 	var targets []model.TargetHealth
 	if o.Balancer != nil {
 		var err error
 		if targets, err = o.Balancer.Targets(ctx); err != nil {
-			return Health{}, err
+			return Health{}, nil, err
 		}
 	}
 	name, err := o.groupName(ctx, targets)
 	if err != nil || name == "" {
-		return Health{}, err
+		return Health{}, targets, err
 	}
 	group, err := o.Groups.Describe(ctx, name)
 	if err != nil {
-		return Health{}, err
+		return Health{}, nil, err
 	}
-	return health(group, targets, o.TargetGroups), nil
+	return health(group, targets, o.TargetGroups), targets, nil
 }
 
 // groupName is the group's name: as it was given, or that of an instance that is registered in the balancer. An

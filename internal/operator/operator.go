@@ -40,6 +40,8 @@ type Groups interface {
 type Balancer interface {
 	// Targets are those of all target groups.
 	Targets(ctx context.Context) ([]model.TargetHealth, error)
+	// Limits are the account's quotas that those count against, as far as they are known.
+	Limits(ctx context.Context) ([]model.TargetLimit, error)
 }
 
 // Screen is where progress goes.

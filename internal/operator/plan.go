@@ -14,6 +14,8 @@ type Plan struct {
 	Release rollout.Release `json:"release"`
 	Policy  rollout.Policy  `json:"policy"`
 	Group   Health          `json:"group"`
+	// Targets are the quotas that the rollout has to fit into; none where nothing more is registered, or they are not known.
+	Targets []Room `json:"targets,omitempty"`
 	// First says that no release is stable yet, so that every instance boots this one.
 	First  bool             `json:"first,omitempty"`
 	Stages []rollout.Stage  `json:"stages"`
@@ -28,7 +30,7 @@ func (o *Operator) Plan(ctx context.Context, r Request) (Plan, error) {
 	if err != nil {
 		return Plan{}, settle(unchanged(ctx, err))
 	}
-	p := Plan{Release: rollout.Release{ID: rollout.ID{Epoch: w.epoch}, Revision: w.revision, Ref: r.Ref}, Policy: w.policy}
+	p := Plan{Release: rollout.Release{ID: rollout.ID{Epoch: w.epoch}, Revision: w.revision, Ref: r.Ref}, Policy: w.policy, Targets: w.rooms}
 	published, err := o.Parameter.Read(ctx)
 	switch {
 	case err == nil:
@@ -92,6 +94,9 @@ func (p Plan) Text() string {
 		line("The group is not known, because no instance is registered in the balancer; --group names it.")
 	default:
 		line("The group %s: %d wanted, %d in service, %d of them healthy.", p.Group.Name, p.Group.Desired, p.Group.inService(), p.Group.healthy())
+	}
+	for _, r := range p.Targets {
+		line("The %s: %d targets now, at most %d while instances switch, of %d that the quota %s allows.", r.On, r.Registered, r.Needed, r.Most, r.Quota)
 	}
 	line("")
 	n := 1

@@ -17,6 +17,7 @@ type wish struct {
 	revision   string
 	rollbackOf int64
 	epoch      int64
+	rooms      []Room
 }
 
 // preflight refuses what will not be rolled out, before anything is written. What takes long comes before the lock is taken, and what may
@@ -47,7 +48,11 @@ func (o *Operator) preflight(ctx context.Context, r Request) (w wish, err error)
 		}
 		return w, refuse(Failed, "%s (%.12s) can't be deployed: %w", r.Ref, w.revision, err)
 	}
-	return w, o.healthyEnough(ctx, w)
+	if err := o.healthyEnough(ctx, w); err != nil {
+		return w, err
+	}
+	err = o.targetsFit(ctx, &w)
+	return w, err
 }
 
 // needsTable refuses a fleet that has no place for its records.

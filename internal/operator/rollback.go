@@ -58,6 +58,9 @@ func (o *Operator) Rollback(ctx context.Context, b Back) (Result, error) {
 	if err := o.healthyEnough(ctx, w); err != nil {
 		return Result{}, settle(unchanged(ctx, err))
 	}
+	if err := o.targetsFit(ctx, &w); err != nil {
+		return Result{}, settle(unchanged(ctx, err))
+	}
 	o.Screen.Say(fmt.Sprintf("back to %s%s, in the place of release %d", to, refOf(to), of))
 	return o.commit(ctx, w)
 }

@@ -24,13 +24,19 @@ type Balancer struct {
 	client  *sdk.Client
 	groups  []string
 
-	mu   sync.Mutex
-	arns map[string]string // of the groups that are configured by name, once they are known
+	mu    sync.Mutex
+	known map[string]place // the groups that are configured by name, once they were found
+}
+
+// place is what a target group was found to be.
+type place struct {
+	arn      string
+	balancer string // the ARN of the load balancer that uses it; "" where none does
 }
 
 // New makes the adapter for these target groups, named by ARN or by name; it asks nothing yet.
 func New(s *session.Session, groups []string) *Balancer {
-	return &Balancer{session: s, client: sdk.NewFromConfig(s.Config), groups: slices.Clone(groups), arns: map[string]string{}}
+	return &Balancer{session: s, client: sdk.NewFromConfig(s.Config), groups: slices.Clone(groups), known: map[string]place{}}
 }
 
 // Groups describes the target groups, in the order they were configured. One that
@@ -189,7 +195,7 @@ func (b *Balancer) explain(err error, group, instanceID string, ports []int) err
 	switch {
 	case errors.As(err, &missing):
 		b.mu.Lock()
-		delete(b.arns, group)
+		delete(b.known, group)
 		b.mu.Unlock()
 		return b.missing(err, group)
 	case errors.As(err, &invalid):

@@ -86,7 +86,11 @@ func (b *Balancer) find(ctx context.Context, group string) (types.TargetGroup, e
 	found := out.TargetGroups[0]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.arns[group] = aws.ToString(found.TargetGroupArn)
+	is := place{arn: aws.ToString(found.TargetGroupArn)}
+	if len(found.LoadBalancerArns) > 0 { // AWS lets one load balancer use it, and no second
+		is.balancer = found.LoadBalancerArns[0]
+	}
+	b.known[group] = is
 	return found, nil
 }
 
@@ -96,10 +100,10 @@ func (b *Balancer) arn(ctx context.Context, group string) (string, error) {
 		return group, nil
 	}
 	b.mu.Lock()
-	arn, known := b.arns[group]
+	is, known := b.known[group]
 	b.mu.Unlock()
 	if known {
-		return arn, nil
+		return is.arn, nil
 	}
 	found, err := b.find(ctx, group)
 	return aws.ToString(found.TargetGroupArn), err
