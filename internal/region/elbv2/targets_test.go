@@ -105,6 +105,7 @@ func TestATargetsLife(t *testing.T) {
 		l.up.Store(true)
 		l.after(t, 10*time.Second, "i-1", 80, stUnhealthy)
 		l.after(t, 10*time.Second, "i-1", 80, stHealthy)
+		l.deregister(t, "i-1", 0)
 		l.after(t, 59*time.Second, "i-1", 80, stDraining) // the whole delay
 		l.after(t, 2*time.Second, "i-1", 80, stGone)
 	})
@@ -139,6 +140,7 @@ func TestADrainingTargetComesBack(t *testing.T) {
 		l.listener(t)
 		l.register(t, "i-1", 0)
 		l.after(t, 4*time.Second, "i-1", 0, stHealthy)
+		l.deregister(t, "i-1", 0)
 		l.after(t, 30*time.Second, "i-1", 0, stDraining)
 		l.register(t, "i-1", 0)
 		l.after(t, time.Second, "i-1", 0, stRegistering)
@@ -147,7 +149,9 @@ func TestADrainingTargetComesBack(t *testing.T) {
 		probes := l.probes.Load()
 		l.register(t, "i-1", 0) // nor does registering again what is registered
 		l.after(t, 0, "i-1", 0, stHealthy)
+		l.deregister(t, "i-1", 0)
 		time.Sleep(30 * time.Second)
+		l.deregister(t, "i-1", 0) // and deregistering again does not begin anew
 		l.after(t, 31*time.Second, "i-1", 0, stGone)
 		if l.probes.Load() != probes {
 			t.Error("a draining target was checked")
@@ -178,6 +182,7 @@ func TestAGroupIsInUseWhileItHasAListener(t *testing.T) {
 		}
 		l.after(t, 0, "i-1", 0, stNotInUse)
 		l.after(t, 0, "i-2", 0, stGone)
+		l.deregister(t, "i-1", 0)
 		l.after(t, 0, "i-1", 0, stGone) // nothing can be in flight
 		if err := l.DeleteTargetGroup(l.group); err != nil {
 			t.Error(err)
