@@ -13,7 +13,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
-.PHONY: build test demo sim e2e lint fmt bench package clean
+.PHONY: build test demo sim e2e lint fmt bench microbench package clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bootagent ./cmd/bootagent
@@ -66,7 +66,13 @@ $(TOOLS)/nfpm: tools/go.mod
 fmt: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint fmt ./...
 
-bench:
+# Everything side by side in one run, on tmpfs: checkout, whole boots, an agent at rest. It writes bench/RESULTS.md and takes some
+# ten minutes; parts of it: make bench BENCH='-only checkout -turns 1'.
+bench: build $(VENV)/ready
+	$(GO) run ./bench $(BENCH)
+
+# Go's own benchmarks of single functions, and a thousand simulated instances.
+microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 # Static binaries, .deb and .rpm for amd64 and arm64, and their digests, into dist/.

@@ -95,7 +95,7 @@ func (t *Trial) command(ctx context.Context, launched autoscaling.Instance) (mac
 	if t.Output != nil {
 		out = t.Output(launched.ID)
 	}
-	return machine.Command{
+	command := machine.Command{
 		Argv: []string{t.Agent, "run", "--config", config},
 		Dir:  i.dir,
 		Env: []string{
@@ -109,7 +109,11 @@ func (t *Trial) command(ctx context.Context, launched autoscaling.Instance) (mac
 			"RUNTIME_DIRECTORY=" + filepath.Join(i.dir, "run"),
 		},
 		Output: out,
-	}, nil
+	}
+	if t.Machine != nil {
+		t.Machine(i, &command)
+	}
+	return command, nil
 }
 
 // configuration is what an instance's user-data would write; nil is for the operators, who care for no ports.

@@ -93,6 +93,8 @@ type Options struct {
 	Disk func(dir string) error
 	// IMDS may change an instance's metadata service before it opens: its tags, a delay; nil leaves it alone.
 	IMDS func(*imds.Options)
+	// Machine may change what an instance runs in place of the agent: a user-data script; nil leaves it alone.
+	Machine func(*Instance, *machine.Command)
 }
 
 // Trial is a running deployment. Close ends it and leaves nothing behind.

@@ -26,8 +26,8 @@ func layers() []layer {
 	production := []string{"model", "unit", "disk", "tools", "recipe", "steps", "deploy", "health", "rollout", "agent", "operator",
 		"config", "aws", "rolecreds", "process", "systemd", "localstore", "region", "trial"}
 	return []layer{
-		// What only tests use, and the demo, which is one.
-		{"tests", []string{"test/...", "rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest",
+		// What only tests use, and the demo and the benchmark, which are such.
+		{"tests", []string{"test/...", "bench", "rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest",
 			"internal/disk/disktest"}, production, true},
 
 		{"model", []string{"internal/model"}, nil, false},
