@@ -108,6 +108,9 @@ func (c *conn) pack(w wants) (io.Reader, error) {
 		}
 		req.Depth = packp.DepthCommits(w.depth)
 	}
+	if w.signedOnly && set(capability.Filter) {
+		req.Filter = packp.FilterTreeDepth(0)
+	}
 	var body bytes.Buffer
 	if err := req.UploadRequest.Encode(&body); err != nil {
 		return nil, fmt.Errorf("ask for the pack: %w", err)

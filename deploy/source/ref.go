@@ -15,9 +15,21 @@ import (
 // refMax bounds a ref's name: what a file system takes, and more than anybody types.
 const refMax = 255
 
+// tagPrefix begins the full names of tags.
+const tagPrefix = "refs/tags/"
+
+// The kinds of objects that can be signed.
+const (
+	kindCommit = "commit"
+	kindTag    = "tag"
+)
+
 func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
+
+// sha256Digits is how long the object names of such a repository are.
+const sha256Digits = 64
 
 func isSHA(s string) bool { return len(s) == 40 && isHex(s) }
 
@@ -80,6 +92,29 @@ func (r refs) commit(name string) (plumbing.Hash, bool) {
 	}
 	h, ok := r.References[name]
 	return h, ok
+}
+
+// tags are the annotated tags by full name: what they point to in the end, and their own hashes.
+func (r refs) tags() (peeled, tags map[string]string) {
+	peeled, tags = make(map[string]string, len(r.Peeled)), make(map[string]string, len(r.Peeled))
+	for name, h := range r.Peeled {
+		peeled[name], tags[name] = h.String(), r.References[name].String()
+	}
+	return peeled, tags
+}
+
+// annotated gives the annotated tag that lookup found under a name: its full name and its own hash.
+func (r refs) annotated(ref string) (name, tag string) {
+	for _, name := range []string{ref, "refs/" + ref, tagPrefix + ref} {
+		if _, known := r.commit(name); !known {
+			continue
+		}
+		if _, ok := r.Peeled[name]; ok && strings.HasPrefix(name, tagPrefix) {
+			return name, r.References[name].String()
+		}
+		return "", ""
+	}
+	return "", ""
 }
 
 // lookup finds a name as gitrevisions(7) does: the full name, then below refs/, a tag, a branch. A tag and a branch of one
@@ -181,12 +216,21 @@ func distance(a, b string) int {
 type wants struct {
 	hashes       []plumbing.Hash
 	depth        int
+	signedOnly   bool             // commits and tags, where the server can leave out the rest
 	capabilities *capability.List // of the server
 }
 
 // shallow asks for one commit alone. A server in its default state hands out only objects that a ref points to, so
-// where the commit is known by an annotated tag only, the tag is asked for: its commit comes with it.
-func (r refs) shallow(sha string) wants {
+// where the commit is known by an annotated tag only, the tag is asked for: its commit comes with it. So it does where tags
+// of the commit are wanted.
+func (r refs) shallow(sha string, tags []string) wants {
+	if len(tags) > 0 {
+		w := wants{depth: 1, capabilities: r.Capabilities}
+		for _, tag := range tags {
+			w.hashes = append(w.hashes, plumbing.NewHash(tag))
+		}
+		return w
+	}
 	want := plumbing.NewHash(sha)
 	if !r.anySHA() {
 		for name, h := range r.Peeled {

@@ -37,6 +37,8 @@ type Config struct {
 	// SubmoduleHosts are hosts, "name" (on the scheme's own port) or "name:port", beside URL's own that submodules may
 	// come from. The credentials never go there, which leaves public repositories over HTTP(S).
 	SubmoduleHosts []string
+	// Verify demands a signature; nil demands none.
+	Verify *Verification
 	// Limits bound the tree, and with it the transfer.
 	Limits tree.Limits
 	// Idle ends a connection on which nothing arrives for that long, or next to nothing for ten times as long; 30s.
@@ -112,6 +114,8 @@ func (s *Source) URL() string { return s.home.text }
 // Resolve finds the full SHA of the commit that a ref stands for: a branch, a tag (annotated ones are peeled), a
 // full name (refs/…), HEAD, or a full SHA, which is returned in lower case without asking the server.
 //
+// Where signed tags are demanded, ref must be such a tag, or a SHA; whose signature is missing or does not count is a *RevisionError.
+//
 // Errors: ErrBadRef (no legal name: nothing was sent), ErrRefNotFound, ErrAmbiguous, ErrEmptyRepository,
 // ErrDenied, ErrNoRepository, ErrHostKey; all others are of the world and worth another try.
 func (s *Source) Resolve(ctx context.Context, ref string) (string, error) {
@@ -123,21 +127,39 @@ func (s *Source) Resolve(ctx context.Context, ref string) (string, error) {
 	}
 	ctx, cancel := deadline(ctx, s.config.ResolveTimeout, "resolving took")
 	defer cancel()
-	sha, err := s.home.resolve(ctx, ref)
+	sha, err := s.resolve(ctx, ref)
 	if err != nil {
 		return "", s.explain("resolve "+quoted(ref)+" at "+s.URL(), err)
 	}
 	return sha, nil
 }
 
-func (r *remote) resolve(ctx context.Context, ref string) (string, error) {
-	c := r.connect(ctx)
+func (s *Source) resolve(ctx context.Context, ref string) (_ string, err error) {
+	c := s.home.connect(ctx)
 	defer c.close()
+	defer func() { err = c.cause(err) }()
 	refs, err := c.refs()
 	if err != nil {
-		return "", c.cause(err)
+		return "", err
 	}
-	return refs.lookup(ref)
+	sha, err := refs.lookup(ref)
+	if err != nil || s.config.Verify == nil || !s.config.Verify.Tag {
+		return sha, err
+	}
+	return sha, s.resolved(ctx, c, refs, ref, sha)
+}
+
+// resolved holds a name, where signed tags are demanded, to the very tag that it names: a branch, and another tag of the
+// same commit, are somebody else's word.
+func (s *Source) resolved(ctx context.Context, c *conn, refs refs, ref, sha string) error {
+	name, tag := refs.annotated(ref)
+	if tag == "" {
+		return revisionf("%w: source.verify demands a signed tag, and this is a branch, or a tag without a signature: "+
+			"deploy a tag that `git tag -s` made, or a full SHA to which one points", ErrSignature)
+	}
+	g := s.gate(sha)
+	g.tags = map[string][]string{tag: {strings.TrimPrefix(name, tagPrefix)}}
+	return c.look(ctx, g, refs.shallow(sha, g.wanted()))
 }
 
 // deadline bounds a whole operation; what passes it says so.
@@ -169,7 +191,7 @@ func (s *Source) fetch(ctx context.Context, sha, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	f := &fetching{source: s, writer: w, entries: s.config.Limits.Files}
+	f := &fetching{source: s, writer: w, entries: s.config.Limits.Files, gate: s.gate(sha)}
 	if err := f.tree(ctx, s.home, sha, nil); err != nil {
 		return err
 	}
