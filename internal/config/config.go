@@ -76,6 +76,7 @@ type Source struct {
 	KnownHosts string
 	// SubmoduleHosts are hosts, besides the repository's own, that submodules may be fetched from without credentials.
 	SubmoduleHosts []string
+	Verify         Verify
 }
 
 // Auth is how the repository is read: with a secret that is in Parameter Store.

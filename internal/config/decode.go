@@ -108,7 +108,8 @@ func source(v strictyaml.Value) Source {
 			s.SubmoduleHosts = append(s.SubmoduleHosts, host)
 		}
 	}
-	m.Reserved("engine", "verify")
+	s.Verify = verify(m.Get("verify"))
+	m.Reserved("engine")
 	m.Done()
 	return s
 }
