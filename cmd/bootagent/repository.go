@@ -42,6 +42,7 @@ func (r *repository) open(ctx context.Context) (*source.Source, error) {
 		Limits: tree.Limits{
 			Bytes: r.conf.Limits.Bytes, FileBytes: r.conf.Limits.File, Files: r.conf.Limits.Files,
 		},
+		Engine:     source.Engine(r.conf.Source.Engine),
 		KnownHosts: r.conf.Source.KnownHosts, SubmoduleHosts: r.conf.Source.SubmoduleHosts, Log: r.log,
 	}
 	var err error

@@ -28,7 +28,9 @@ func TestAnInstanceHoldsRevisionsToTheSignersOfItsConfiguration(t *testing.T) {
 	conf := config.Config{Source: config.Source{URL: gittest.NewServer(t, repo).CloneURL(),
 		Verify: config.Verify{Mode: config.VerifyCommit, AllowedSigners: signers}}}
 	instance, laptop := &repository{conf: conf, log: zap.NewNop(), verify: true}, &repository{conf: conf, log: zap.NewNop()}
-	fetch := func(r *repository, sha string) error { return r.Fetch(context.Background(), sha, filepath.Join(t.TempDir(), "tree")) }
+	fetch := func(r *repository, sha string) error {
+		return r.Fetch(context.Background(), sha, filepath.Join(t.TempDir(), "tree"))
+	}
 	for _, err := range []error{fetch(instance, signed), instance.Verify(context.Background(), signed)} {
 		if err == nil || !strings.Contains(err.Error(), "source.verify.allowed_signers") {
 			t.Errorf("without the file: %v", err)

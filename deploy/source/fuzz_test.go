@@ -96,7 +96,7 @@ func FuzzServer(f *testing.F) {
 			}
 			return
 		}
-		if found, err := refs.lookup("main"); err == nil && !isSHA(found) {
+		if found, err := refs.names().lookup("main"); err == nil && !isSHA(found) {
 			t.Errorf("main is %q", found)
 		}
 		for _, w := range []wants{refs.shallow(sha, nil), refs.everything()} {

@@ -37,7 +37,7 @@ func (c *conn) refs() (refs, error) {
 	_ = listed.Close() // it has been read
 	switch {
 	case first.offers("object-format=sha256"):
-		return refs{}, ErrSHA256
+		return refs{}, beyond(ErrSHA256)
 	case errors.Is(err, packp.ErrEmptyAdvRefs):
 		return refs{}, ErrEmptyRepository
 	case err != nil:

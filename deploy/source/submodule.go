@@ -34,10 +34,11 @@ type submodule struct {
 type fetching struct {
 	source  *Source
 	writer  *tree.Writer
-	entries int   // left to visit
-	spent   spent // on packs, so far
-	modules int   // submodules so far
-	gate    *gate // of the main repository's commit, which names all the others
+	entries int    // left to visit
+	spent   spent  // on packs, so far
+	modules int    // submodules so far
+	program string // of git; "" is our own reader
+	gate    *gate  // of the main repository's commit, which names all the others
 }
 
 // step is a repository in the way from the main one down to where we are.
@@ -93,6 +94,9 @@ func (f *fetching) submodule(ctx context.Context, parent *remote, m submodule, a
 func (f *fetching) commit(ctx context.Context, r *remote, sha, prefix string) ([]submodule, error) {
 	g := f.gate
 	f.gate = nil // what follows stands in a tree that passed it
+	if f.program != "" {
+		return f.commitByGit(ctx, r, sha, prefix, g)
+	}
 	var offered refs
 	submodules, err := f.attempt(ctx, r, sha, prefix, g, func(refs refs) wants {
 		offered = refs
@@ -115,8 +119,8 @@ func (f *fetching) commit(ctx context.Context, r *remote, sha, prefix string) ([
 		return nil, fmt.Errorf("%w: no branch and no tag contains it", ErrNoRevision)
 	}
 	if errors.As(err, &limit) && !isRevision(err) {
-		return nil, fmt.Errorf("the server hands out no single commits, and its whole history is too big (%w): "+
-			"set uploadpack.allowReachableSHA1InWant=true in the repository on the server", err)
+		return nil, beyond(fmt.Errorf("the server hands out no single commits, and its whole history is too big (%w): "+
+			"set uploadpack.allowReachableSHA1InWant=true in the repository on the server", err))
 	}
 	return submodules, err
 }

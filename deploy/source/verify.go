@@ -181,12 +181,18 @@ func (s *Source) Verify(ctx context.Context, sha string) error {
 	if g == nil {
 		return nil
 	}
-	if !isSHA(sha) {
+	if !isSHA(sha) && (len(sha) != sha256Digits || !isHex(sha)) {
 		return fmt.Errorf("verify %s: %w: want the full name of a commit", quoted(sha), ErrBadRef)
 	}
 	ctx, cancel := deadline(ctx, s.config.ResolveTimeout, "verifying took")
 	defer cancel()
-	if err := s.home.verify(ctx, g); err != nil {
+	_, err := withGit(s, "verify", func() (none struct{}, err error) {
+		if !isSHA(sha) {
+			return none, beyond(ErrSHA256)
+		}
+		return none, s.home.verify(ctx, g)
+	}, func(program string) (none struct{}, err error) { return none, s.verifyByGit(ctx, program, g) })
+	if err != nil {
 		return s.explain("verify "+sha+" from "+s.URL(), err)
 	}
 	return nil

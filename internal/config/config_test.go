@@ -30,7 +30,7 @@ func TestTheLeastConfigurationHasADefaultForEverythingElse(t *testing.T) {
 	}
 	want := config.Config{
 		App: "shop", Env: "prod",
-		Source:    config.Source{URL: "https://git.example.org/shop.git", Verify: config.Verify{Mode: config.VerifyOff}},
+		Source:    config.Source{URL: "https://git.example.org/shop.git", Engine: config.EngineAuto, Verify: config.Verify{Mode: config.VerifyOff}},
 		Parameter: "/bootagent/shop/prod/release",
 		Balancer:  config.Balancer{Mode: "self", TargetGroups: []string{"shop"}, FirstPort: 8080, LastPort: 8083},
 		Policy:    rollout.DefaultPolicy(),
@@ -103,7 +103,7 @@ func TestTheExampleParsesAndSaysEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Balancer.LastPort != 9003 || c.Source.Auth.User != "x-access-token" || !c.Log.JSON || c.Recipe == nil || c.Limits.Memory != 128<<20 ||
+	if c.Balancer.LastPort != 9003 || c.Source.Auth.User != "x-access-token" || c.Source.Engine != config.EngineGit || !c.Log.JSON || c.Recipe == nil || c.Limits.Memory != 128<<20 ||
 		c.Table != "shop-prod" || c.Policy.Promote != rollout.Manual {
 		t.Errorf("got %+v", c)
 	}
@@ -162,6 +162,7 @@ func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
 		{"ssh with a password", strings.Replace(least, "https://git.example.org/shop.git", "ssh://git:hunter2@git.example.org/shop.git", 1), "put a key into Parameter Store"},
 		{"https with a key", strings.Replace(least, "shop.git\n", "shop.git\n  auth: {key: /k}\n", 1), "source.auth.key is for SSH"},
 		{"https with known hosts", strings.Replace(least, "shop.git\n", "shop.git\n  known_hosts: x\n", 1), "leave it out"},
+		{"an engine that there is not", strings.Replace(least, "shop.git\n", "shop.git\n  engine: libgit2\n", 1), "source.engine must be auto or go-git or git"},
 		{"a signature of nobody", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {mode: commit}\n", 1), "says nobody whose signature counts"},
 		{"a signature of an unknown kind", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {mode: tags}\n", 1), `did you mean "tag"?`},
 		{"signers, and no mode", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {keys: /k}\n", 1), "source.verify.mode is missing"},

@@ -109,7 +109,8 @@ func source(v strictyaml.Value) Source {
 		}
 	}
 	s.Verify = verify(m.Get("verify"))
-	m.Reserved("engine")
+	s.Engine = EngineAuto
+	m.Get("engine").Enum(&s.Engine, []string{EngineAuto, EngineGoGit, EngineGit})
 	m.Done()
 	return s
 }
