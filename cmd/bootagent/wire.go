@@ -80,9 +80,14 @@ func wire(ctx context.Context, conf config.Config, dirs config.Directories, log 
 
 func assemble(conf config.Config, dirs config.Directories, self *instance, d *daemon, log *zap.Logger) (agent.Options, error) {
 	parameters := ssm.New(self.session, ssm.Options{Release: conf.Parameter, Environment: conf.SecretsPath})
+	revisions := &repository{conf: conf, parameters: parameters, log: log, verify: true}
+	if _, err := revisions.verification(); err != nil {
+		// What is on disk still serves, and may be watched and drained.
+		log.Error("no new release can be fetched: whose signatures count can't be read", zap.Error(err))
+	}
 	machine, err := deploy.New(deploy.Options{
 		App: conf.App, Env: conf.Env, InstanceID: self.id.InstanceID, StateDir: dirs.State,
-		Source: &repository{conf: conf, parameters: parameters, log: log}, Runner: d.units, Users: d.units.users,
+		Source: revisions, Runner: d.units, Users: d.units.users,
 		Secrets: parameters, SecretsPath: conf.SecretsPath,
 		Inline: conf.Recipe, Subdirectory: conf.Source.Subdirectory, KeepReleases: conf.KeepReleases,
 		FreeSpace: conf.Limits.FreeSpace, Path: os.Getenv("PATH"), Logger: log,

@@ -202,13 +202,24 @@ func (a *attributes) conversion(name string) (conversion, error) {
 	is := map[string]string{}
 	a.collect(name, is)
 	if value, ok := strings.CutPrefix(is["filter"], "="); ok {
-		return nil, revisionf("%q has the filter %q in .gitattributes; filters (Git LFS is one) are not supported: "+
-			"commit the file as it is needed, or let the build fetch it", name, value)
+		err := refuseFilter(name, value)
+		if value == lfs {
+			return nil, beyond(err)
+		}
+		return nil, err
 	}
 	if value, ok := strings.CutPrefix(is["working-tree-encoding"], "="); ok && !strings.EqualFold(value, "utf-8") && !strings.EqualFold(value, "utf8") {
-		return nil, revisionf("%q has the working-tree-encoding %q in .gitattributes, which is not supported: commit it in UTF-8", name, value)
+		return nil, beyond(revisionf("%q has the working-tree-encoding %q in .gitattributes, which is not supported: commit it in UTF-8", name, value))
 	}
 	return both(noIdent(is["ident"]), lineEnds(is)), nil
+}
+
+// lfs is the name of the filter that Git LFS goes by.
+const lfs = "lfs"
+
+func refuseFilter(name, value string) error {
+	return revisionf("%q has the filter %q in .gitattributes; filters (Git LFS is one) are not supported: "+
+		"commit the file as it is needed, or let the build fetch it", name, value)
 }
 
 // triggered says whether a rule that holds for a file may change it.

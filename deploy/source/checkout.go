@@ -150,7 +150,7 @@ func (c *checkout) file(name string, e entry, attrs *attributes) error {
 		c.modules = o
 	}
 	if o.lfs {
-		return revisionf("%q is a pointer of Git LFS, which is not supported: commit the file itself, or let the build fetch it", name)
+		return beyond(revisionf("%q is a pointer of Git LFS, which is not supported: commit the file itself, or let the build fetch it", name))
 	}
 	executable := e.mode == modeExecutable
 	convert, err := attrs.conversion(name)
@@ -185,7 +185,7 @@ func (c *checkout) convert(name string, executable bool, o *object, convert conv
 	}
 	after, err := convert(before)
 	if err != nil {
-		return false, revisionf("%q: %w", name, err)
+		return false, beyond(revisionf("%q: %w", name, err)) // it has the attribute ident
 	}
 	if bytes.Equal(before, after) {
 		return false, nil

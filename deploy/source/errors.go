@@ -22,6 +22,7 @@ var (
 	ErrDenied          = errors.New("access denied")
 	ErrNoRepository    = errors.New("no such repository")
 	ErrHostKey         = errors.New("the host's key is not one that is trusted")
+	ErrSignature       = errors.New("no signature that counts")
 	ErrSHA256          = errors.New("the repository uses SHA-256 object names, which are not supported: use one with SHA-1")
 )
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"go.uber.org/zap"
 
 	"github.com/bootagent/bootagent/deploy/tree"
 )
@@ -55,7 +56,7 @@ func FuzzPack(f *testing.F) {
 			}
 		}()
 		var s spent
-		p, err := readPack(context.Background(), bytes.NewReader(stream), w, false, &s)
+		p, err := readPack(context.Background(), bytes.NewReader(stream), w, false, &s, nil)
 		if err != nil {
 			return
 		}
@@ -95,10 +96,10 @@ func FuzzServer(f *testing.F) {
 			}
 			return
 		}
-		if found, err := refs.lookup("main"); err == nil && !isSHA(found) {
+		if found, err := refs.names().lookup("main"); err == nil && !isSHA(found) {
 			t.Errorf("main is %q", found)
 		}
-		for _, w := range []wants{refs.shallow(sha), refs.everything()} {
+		for _, w := range []wants{refs.shallow(sha, nil), refs.everything()} {
 			stream, err := c.pack(w)
 			if err == nil {
 				_, err = io.Copy(io.Discard, stream)
@@ -207,6 +208,22 @@ func FuzzKnownHosts(f *testing.F) {
 			if p.revoked[string(k.Marshal())] != (p.check("github.com:22", k) != nil) {
 				t.Errorf("%q: the key %s is pinned and not taken", text, describe(k))
 			}
+		}
+	})
+}
+
+// FuzzSigned reads any pack for what is signed: no panic, and a gate that nobody may open stays closed.
+func FuzzSigned(f *testing.F) {
+	seed, err := hex.DecodeString(seedPack)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte("PACK\x00\x00\x00\x02\x00\x00\x00\x01\x70\x00"))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		g := &gate{verification: &Verification{Trust: refusing{}}, sha: strings.Repeat("0", 40), log: zap.NewNop()}
+		if err := readSigned(context.Background(), bytes.NewReader(stream), tree.Limits{Bytes: 1 << 20}, g); err == nil {
+			t.Error("it was opened")
 		}
 	})
 }

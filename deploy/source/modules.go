@@ -21,18 +21,27 @@ func (c *checkout) submodules() ([]submodule, error) {
 		return nil, nil
 	}
 	if c.modules == nil {
-		return nil, revisionf("%q is a submodule, but the repository has no .gitmodules that says where it comes from: "+
-			"add it with `git submodule add`, or remove it", c.links[0].path)
+		return nil, errNoModules(c.links)
 	}
 	content, err := c.read(c.modules, modulesMax)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.at(modulesName), err)
 	}
+	return joinModules(c.links, content, c.at(modulesName))
+}
+
+func errNoModules(links []submodule) error {
+	return revisionf("%q is a submodule, but the repository has no .gitmodules that says where it comes from: "+
+		"add it with `git submodule add`, or remove it", links[0].path)
+}
+
+// joinModules completes the submodules of a tree with what the file says.
+func joinModules(links []submodule, content []byte, name string) ([]submodule, error) {
 	known, err := parseModules(content)
 	if err != nil {
-		return nil, revisionf("%s: %w", c.at(modulesName), err)
+		return nil, revisionf("%s: %w", name, err)
 	}
-	for i, l := range c.links {
+	for i, l := range links {
 		m, ok := known[l.path]
 		if !ok {
 			return nil, revisionf("%q is a submodule, but .gitmodules has no entry with this path: add it with `git submodule add`, "+
@@ -41,9 +50,9 @@ func (c *checkout) submodules() ([]submodule, error) {
 		if m.url == "" {
 			return nil, revisionf("%q is a submodule, but its entry in .gitmodules has no url: add one", l.path)
 		}
-		c.links[i].url, c.links[i].skip = m.url, m.skip
+		links[i].url, links[i].skip = m.url, m.skip
 	}
-	return c.links, nil
+	return links, nil
 }
 
 // parseModules reads a .gitmodules file by path. What git warns about and resolves somehow is an error: an attacker's

@@ -67,17 +67,19 @@ type reader struct {
 	bytes   atomic.Int64 // inflated, of all objects
 	meta    atomic.Int64 // … of those that stay in memory
 
+	gate *gate // before anything is written
+
 	objects  []*object
 	byOffset map[int64]*object
 	deltas   deltas
 }
 
 // readPack reads a whole pack: one commit's, or a history's. A *tree.LimitError means that it holds more than was allowed,
-// together with what came before, in other packs for the same tree.
-func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, history bool, s *spent) (*pack, error) {
+// together with what came before, in other packs for the same tree, an errUnverified that what the gate waits for comes later.
+func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, history bool, s *spent, g *gate) (*pack, error) {
 	limits := w.Limits()
 	stream = &boundedReader{r: stream, left: max(limits.Bytes-s.bytes, 0) + slack}
-	r := &reader{writer: w, limits: limits, scanner: packfile.NewScanner(stream), byOffset: map[int64]*object{}}
+	r := &reader{writer: w, limits: limits, scanner: packfile.NewScanner(stream), byOffset: map[int64]*object{}, gate: g}
 	r.most, r.metaMax = 2*int64(limits.Files)+1000, metaMax // a directory that is not empty for each file, some commits and tags
 	if history {
 		r.most, r.metaMax = historyObjectsMax, historyMetaMax
@@ -86,10 +88,13 @@ func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, history boo
 	r.bytes.Store(s.bytes)
 	defer r.deltas.close()
 	if err := r.scan(ctx); err != nil {
-		return nil, fmt.Errorf("the pack: %w", damaged(truncated(err)))
+		return nil, inPack(truncated(err))
+	}
+	if err := g.passes(); err != nil { // also where the pack holds nothing that would be written
+		return nil, err
 	}
 	if err := r.resolve(ctx); err != nil {
-		return nil, fmt.Errorf("the pack: %w", damaged(err))
+		return nil, inPack(err)
 	}
 	s.bytes, s.objects = r.bytes.Load(), s.objects+int64(len(r.objects))
 	p := &pack{objects: make(map[plumbing.Hash]*object, len(r.objects))}
@@ -99,12 +104,20 @@ func readPack(ctx context.Context, stream io.Reader, w *tree.Writer, history boo
 	return p, nil
 }
 
+// inPack says where an error comes from. A signature that does not count is no matter of the pack.
+func inPack(err error) error {
+	if errors.Is(err, ErrSignature) {
+		return err
+	}
+	return fmt.Errorf("the pack: %w", damaged(err))
+}
+
 // damaged says what it means that a stream makes no sense. What isn't the stream's fault is the disk's or ours; the
 // decoders' own errors can't be told by type.
 func damaged(err error) error {
 	var disk *fs.PathError
 	var limit *tree.LimitError
-	if errors.As(err, &disk) || errors.As(err, &limit) || errors.Is(err, errCut) || isRevision(err) ||
+	if errors.As(err, &disk) || errors.As(err, &limit) || errors.Is(err, errCut) || errors.Is(err, errUnverified) || isRevision(err) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -164,7 +177,9 @@ func (r *reader) objectsInto(ctx context.Context, count uint32, queue chan<- who
 		o := &object{size: header.Length}
 		switch header.Type {
 		case plumbing.OFSDeltaObject, plumbing.REFDeltaObject:
-			err = r.noteDelta(o, header)
+			if err = r.gate.passes(); err == nil {
+				err = r.noteDelta(o, header)
+			}
 		case plumbing.BlobObject, plumbing.CommitObject, plumbing.TreeObject, plumbing.TagObject:
 			o.kind = header.Type
 			err = r.take(ctx, o, queue)
@@ -185,11 +200,19 @@ func (r *reader) take(ctx context.Context, o *object, queue chan<- whole) error 
 	if err := r.admit(o); err != nil {
 		return err
 	}
+	if o.kind == plumbing.BlobObject {
+		if err := r.gate.passes(); err != nil {
+			return err
+		}
+	}
 	if o.kind == plumbing.BlobObject && o.size > smallObject {
 		return r.spool(o, func(w io.Writer) error { return r.inflate(w, o.size) })
 	}
 	content := bytes.NewBuffer(make([]byte, 0, o.size))
 	if err := r.inflate(content, o.size); err != nil {
+		return err
+	}
+	if err := r.judge(o, content.Bytes()); err != nil {
 		return err
 	}
 	select {
@@ -198,6 +221,19 @@ func (r *reader) take(ctx context.Context, o *object, queue chan<- whole) error 
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// judge shows the gate what may open it. It is hashed twice, here and by a worker, which is once more than needed and costs
+// nothing that counts: of commits and tags a pack has few.
+func (r *reader) judge(o *object, content []byte) error {
+	if r.gate.passes() == nil || o.kind != plumbing.CommitObject && o.kind != plumbing.TagObject || o.size > signedMax {
+		return nil
+	}
+	hash, err := hashOf(o.kind, content)
+	if err != nil {
+		return err
+	}
+	return r.gate.saw(o.kind.String(), hash.String(), content)
 }
 
 // inflate copies the next object's content, of exactly that many bytes.
@@ -228,12 +264,8 @@ func (r *reader) admit(o *object) error {
 
 // store hashes a content that is in memory, and puts a blob's into the spool.
 func (r *reader) store(o *object, content []byte) error {
-	h := plumbing.NewHasher(o.kind, int64(len(content)))
-	if _, err := h.Write(content); err != nil {
-		return err
-	}
 	var err error
-	if o.hash, err = sum(h); err != nil {
+	if o.hash, err = hashOf(o.kind, content); err != nil {
 		return err
 	}
 	if o.kind != plumbing.BlobObject {

@@ -37,7 +37,7 @@ func (c *conn) refs() (refs, error) {
 	_ = listed.Close() // it has been read
 	switch {
 	case first.offers("object-format=sha256"):
-		return refs{}, ErrSHA256
+		return refs{}, beyond(ErrSHA256)
 	case errors.Is(err, packp.ErrEmptyAdvRefs):
 		return refs{}, ErrEmptyRepository
 	case err != nil:
@@ -107,6 +107,9 @@ func (c *conn) pack(w wants) (io.Reader, error) {
 			return nil, errNotOurRef // a server without shallow fetches: everything, then
 		}
 		req.Depth = packp.DepthCommits(w.depth)
+	}
+	if w.signedOnly && set(capability.Filter) {
+		req.Filter = packp.FilterTreeDepth(0)
 	}
 	var body bytes.Buffer
 	if err := req.UploadRequest.Encode(&body); err != nil {

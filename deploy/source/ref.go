@@ -3,6 +3,8 @@ package source
 import (
 	"cmp"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -15,9 +17,21 @@ import (
 // refMax bounds a ref's name: what a file system takes, and more than anybody types.
 const refMax = 255
 
+// tagPrefix begins the full names of tags.
+const tagPrefix = "refs/tags/"
+
+// The kinds of objects that can be signed.
+const (
+	kindCommit = "commit"
+	kindTag    = "tag"
+)
+
 func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
+
+// sha256Digits is how long the object names of such a repository are.
+const sha256Digits = 64
 
 func isSHA(s string) bool { return len(s) == 40 && isHex(s) }
 
@@ -82,68 +96,108 @@ func (r refs) commit(name string) (plumbing.Hash, bool) {
 	return h, ok
 }
 
+// tags are the annotated tags by full name: what they point to in the end, and their own hashes.
+func (r refs) tags() (peeled, tags map[string]string) {
+	peeled, tags = make(map[string]string, len(r.Peeled)), make(map[string]string, len(r.Peeled))
+	for name, h := range r.Peeled {
+		peeled[name], tags[name] = h.String(), r.References[name].String()
+	}
+	return peeled, tags
+}
+
+// annotated gives the annotated tag that lookup found under a name: its full name and its own hash.
+func (n names) annotated(ref string, tags map[string]string) (name, tag string) {
+	for _, name := range []string{ref, "refs/" + ref, tagPrefix + ref} {
+		if _, known := n.commit(name); !known {
+			continue
+		}
+		if tag, ok := tags[name]; ok && strings.HasPrefix(name, tagPrefix) {
+			return name, tag
+		}
+		return "", ""
+	}
+	return "", ""
+}
+
+// names are refs by full name, whoever listed them: an annotated tag's commit is that in the end.
+type names struct {
+	commit func(name string) (sha string, ok bool)
+	all    iter.Seq[string]
+	head   string // the branch that HEAD stands for; "" is not known
+}
+
+func (r refs) names() names {
+	n := names{all: maps.Keys(r.References), commit: func(name string) (string, bool) {
+		h, ok := r.commit(name)
+		return h.String(), ok
+	}}
+	if h, ok := r.Capabilities.Get(capability.SymRef), r.Head != nil; ok && len(h) > 0 {
+		_, n.head, _ = strings.Cut(h[0], ":")
+	}
+	return n
+}
+
 // lookup finds a name as gitrevisions(7) does: the full name, then below refs/, a tag, a branch. A tag and a branch of one
 // name are ambiguous unless they agree: git would warn and take the tag.
-func (r refs) lookup(ref string) (string, error) {
-	if h, ok := r.commit(ref); ok {
-		return h.String(), nil
+func (n names) lookup(ref string) (string, error) {
+	if sha, ok := n.commit(ref); ok {
+		return sha, nil
 	}
-	if h, ok := r.commit("refs/" + ref); ok {
-		return h.String(), nil
+	if sha, ok := n.commit("refs/" + ref); ok {
+		return sha, nil
 	}
-	tag, isTag := r.commit("refs/tags/" + ref)
-	branch, isBranch := r.commit("refs/heads/" + ref)
+	tag, isTag := n.commit(tagPrefix + ref)
+	branch, isBranch := n.commit("refs/heads/" + ref)
 	switch {
 	case isTag && isBranch && tag != branch:
 		return "", fmt.Errorf("%w: say refs/tags/%s (%s) or refs/heads/%s (%s)", ErrAmbiguous, ref, tag, ref, branch)
 	case isTag:
-		return tag.String(), nil
+		return tag, nil
 	case isBranch:
-		return branch.String(), nil
+		return branch, nil
 	case len(ref) >= 4 && len(ref) < 40 && isHex(ref):
 		return "", fmt.Errorf("%w of that name; an abbreviated SHA can't be looked up: give all 40 digits%s", ErrRefNotFound,
-			r.completion(strings.ToLower(ref)))
+			n.completion(strings.ToLower(ref)))
 	}
-	return "", fmt.Errorf("%w%s", ErrRefNotFound, r.didYouMean(ref))
+	return "", fmt.Errorf("%w%s", ErrRefNotFound, n.didYouMean(ref))
 }
 
 // completion names the tip that an abbreviated SHA begins, if there is one.
-func (r refs) completion(abbreviated string) string {
-	for name := range r.References {
-		if h, _ := r.commit(name); strings.HasPrefix(h.String(), abbreviated) {
-			return fmt.Sprintf(" (%s is %s)", h, short(name))
+func (n names) completion(abbreviated string) string {
+	for name := range n.all {
+		if sha, _ := n.commit(name); strings.HasPrefix(sha, abbreviated) {
+			return fmt.Sprintf(" (%s is %s)", sha, short(name))
 		}
 	}
 	return ""
 }
 
 // didYouMean names up to three branches and tags that are spelled nearly so, or says which there are.
-func (r refs) didYouMean(ref string) string {
+func (n names) didYouMean(ref string) string {
 	type candidate struct {
 		name     string
 		distance int
 	}
 	var all []candidate
-	for full := range r.References {
+	for full := range n.all {
 		if name := short(full); name != full && len(name) <= refMax && len(all) < 10_000 {
 			all = append(all, candidate{name, distance(strings.ToLower(ref), strings.ToLower(name))})
 		}
 	}
 	slices.SortFunc(all, func(a, b candidate) int { return cmp.Or(a.distance-b.distance, cmp.Compare(a.name, b.name)) })
-	var names []string
+	var near []string
 	for _, c := range all {
-		if len(names) < 3 && c.distance <= max(2, len(ref)/3) && c.distance < len(ref) && !slices.Contains(names, c.name) {
-			names = append(names, c.name)
+		if len(near) < 3 && c.distance <= max(2, len(ref)/3) && c.distance < len(ref) && !slices.Contains(near, c.name) {
+			near = append(near, c.name)
 		}
 	}
-	if len(names) == 0 {
-		if h, ok := r.Capabilities.Get(capability.SymRef), r.Head != nil; ok && len(h) > 0 {
-			_, head, _ := strings.Cut(h[0], ":")
-			return fmt.Sprintf(" (the default branch is %s)", short(head))
-		}
-		return ""
+	if len(near) > 0 {
+		return " (did you mean " + strings.Join(near, ", ") + "?)"
 	}
-	return " (did you mean " + strings.Join(names, ", ") + "?)"
+	if n.head != "" {
+		return fmt.Sprintf(" (the default branch is %s)", short(n.head))
+	}
+	return ""
 }
 
 // short drops what people don't type.
@@ -181,12 +235,21 @@ func distance(a, b string) int {
 type wants struct {
 	hashes       []plumbing.Hash
 	depth        int
+	signedOnly   bool             // commits and tags, where the server can leave out the rest
 	capabilities *capability.List // of the server
 }
 
 // shallow asks for one commit alone. A server in its default state hands out only objects that a ref points to, so
-// where the commit is known by an annotated tag only, the tag is asked for: its commit comes with it.
-func (r refs) shallow(sha string) wants {
+// where the commit is known by an annotated tag only, the tag is asked for: its commit comes with it. So it does where tags
+// of the commit are wanted.
+func (r refs) shallow(sha string, tags []string) wants {
+	if len(tags) > 0 {
+		w := wants{depth: 1, capabilities: r.Capabilities}
+		for _, tag := range tags {
+			w.hashes = append(w.hashes, plumbing.NewHash(tag))
+		}
+		return w
+	}
 	want := plumbing.NewHash(sha)
 	if !r.anySHA() {
 		for name, h := range r.Peeled {

@@ -28,7 +28,7 @@ func TestARefBecomesTheCommitThatGitWouldTake(t *testing.T) {
 	repo.Git("update-ref", "refs/pull/7/head", two)
 	repo.Branch("deadbeef", two)
 	srv := gittest.NewServer(t, repo)
-	s := from(t, srv)
+	s := oursFrom(t, srv)
 
 	for ref, want := range map[string]string{
 		"main": three, "HEAD": three, "refs/heads/main": three, "heads/main": three, "light": one, "v1.4.2": one, "tags/v1.4.2": one,

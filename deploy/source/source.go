@@ -1,13 +1,14 @@
 // Package source reads revisions from a git repository over HTTP(S) or SSH, without a git or ssh binary: a ref becomes
-// a full commit SHA, and a SHA becomes a tree on the disk, its submodules included.
+// a full commit SHA, and a SHA becomes a tree on the disk, its submodules included. For what it can't do itself it can run
+// the machine's git (engine.go).
 //
 // It speaks git's smart protocol (version 0) itself, with go-git's codecs for messages and packs: go-git's own client
 // keeps no context in places, and its checkout takes none. The pack is parsed once, as it comes off the wire; blobs
 // go straight into files beside the tree's, and get their names by a rename (package tree). What arrived is what
 // was asked for, or an error: every object is found by the hash of its own content, starting from the SHA.
 //
-// What git does at a checkout and this package does not is refused with a sentence: filters (Git LFS),
-// working-tree-encoding, ident. Line ends (eol=crlf) are converted as git does.
+// What git does at a checkout and this package does not is refused with a sentence, or left to git: Git LFS,
+// working-tree-encoding, ident. Other filters are always refused. Line ends (eol=crlf) are converted as git does.
 //
 // Over SSH the host's keys are pinned and never trusted on first use; agents, key files and configurations of the
 // machine are not looked at.
@@ -37,6 +38,10 @@ type Config struct {
 	// SubmoduleHosts are hosts, "name" (on the scheme's own port) or "name:port", beside URL's own that submodules may
 	// come from. The credentials never go there, which leaves public repositories over HTTP(S).
 	SubmoduleHosts []string
+	// Engine is who fetches; EngineAuto.
+	Engine Engine
+	// Verify demands a signature; nil demands none.
+	Verify *Verification
 	// Limits bound the tree, and with it the transfer.
 	Limits tree.Limits
 	// Idle ends a connection on which nothing arrives for that long, or next to nothing for ten times as long; 30s.
@@ -93,6 +98,9 @@ func New(c Config) (*Source, error) {
 		}
 	}
 	s.config.Limits = c.Limits.WithDefaults()
+	if err := c.Engine.check(); err != nil {
+		return nil, fmt.Errorf("source %s: %w", home.text, err)
+	}
 	for d, def := range map[*time.Duration]time.Duration{
 		&s.config.Idle: 30 * time.Second, &s.config.ResolveTimeout: time.Minute, &s.config.FetchTimeout: 15 * time.Minute,
 	} {
@@ -112,32 +120,59 @@ func (s *Source) URL() string { return s.home.text }
 // Resolve finds the full SHA of the commit that a ref stands for: a branch, a tag (annotated ones are peeled), a
 // full name (refs/…), HEAD, or a full SHA, which is returned in lower case without asking the server.
 //
+// Where signed tags are demanded, ref must be such a tag, or a SHA; whose signature is missing or does not count is a *RevisionError.
+//
 // Errors: ErrBadRef (no legal name: nothing was sent), ErrRefNotFound, ErrAmbiguous, ErrEmptyRepository,
 // ErrDenied, ErrNoRepository, ErrHostKey; all others are of the world and worth another try.
 func (s *Source) Resolve(ctx context.Context, ref string) (string, error) {
+	if isSHA(ref) || len(ref) == sha256Digits && isHex(ref) && s.git() != "" {
+		return strings.ToLower(ref), nil
+	}
 	if err := CheckRef(ref); err != nil {
 		return "", err
 	}
-	if isSHA(ref) {
-		return strings.ToLower(ref), nil
-	}
 	ctx, cancel := deadline(ctx, s.config.ResolveTimeout, "resolving took")
 	defer cancel()
-	sha, err := s.home.resolve(ctx, ref)
+	sha, err := withGit(s, "resolve", func() (string, error) { return s.resolve(ctx, ref) },
+		func(program string) (string, error) { return s.resolveByGit(ctx, program, ref) })
 	if err != nil {
 		return "", s.explain("resolve "+quoted(ref)+" at "+s.URL(), err)
 	}
 	return sha, nil
 }
 
-func (r *remote) resolve(ctx context.Context, ref string) (string, error) {
-	c := r.connect(ctx)
+func (s *Source) resolve(ctx context.Context, ref string) (_ string, err error) {
+	c := s.home.connect(ctx)
 	defer c.close()
+	defer func() { err = c.cause(err) }()
 	refs, err := c.refs()
 	if err != nil {
-		return "", c.cause(err)
+		return "", err
 	}
-	return refs.lookup(ref)
+	names := refs.names()
+	sha, err := names.lookup(ref)
+	if err != nil || s.config.Verify == nil || !s.config.Verify.Tag {
+		return sha, err
+	}
+	_, tags := refs.tags()
+	g, err := s.resolved(names, tags, ref, sha)
+	if err != nil {
+		return "", err
+	}
+	return sha, c.look(ctx, g, refs.shallow(sha, g.wanted()))
+}
+
+// resolved holds a name, where signed tags are demanded, to the very tag that it names: a branch, and another tag of the
+// same commit, are somebody else's word.
+func (s *Source) resolved(names names, tags map[string]string, ref, sha string) (*gate, error) {
+	name, tag := names.annotated(ref, tags)
+	if tag == "" {
+		return nil, revisionf("%w: source.verify demands a signed tag, and this is a branch, or a tag without a signature: "+
+			"deploy a tag that `git tag -s` made, or a full SHA to which one points", ErrSignature)
+	}
+	g := s.gate(sha)
+	g.tags = map[string][]string{tag: {strings.TrimPrefix(name, tagPrefix)}}
+	return g, nil
 }
 
 // deadline bounds a whole operation; what passes it says so.
@@ -151,25 +186,31 @@ func deadline(ctx context.Context, d time.Duration, what string) (context.Contex
 // Errors that lie in the commit itself are of type *RevisionError. ErrNoRevision: the server does not have, or does not
 // hand out, the commit, or one of a submodule. ErrDenied, ErrNoRepository, ErrEmptyRepository, ErrHostKey; all others are of the world and worth another try.
 func (s *Source) Fetch(ctx context.Context, sha, dir string) (err error) {
-	if !isSHA(sha) {
+	if !isSHA(sha) && (len(sha) != sha256Digits || !isHex(sha)) {
 		return fmt.Errorf("fetch %s: %w: want the 40 hex digits of a commit", quoted(sha), ErrBadRef)
 	}
 	sha = strings.ToLower(sha)
 	ctx, cancel := deadline(ctx, s.config.FetchTimeout, "fetching took")
 	defer cancel()
-	if err := s.fetch(ctx, sha, dir); err != nil {
+	_, err = withGit(s, "fetch", func() (none struct{}, err error) { return none, s.fetch(ctx, sha, dir, "") },
+		func(program string) (none struct{}, err error) { return none, s.fetch(ctx, sha, dir, program) })
+	if err != nil {
 		return s.explain("fetch "+sha+" from "+s.URL(), err)
 	}
 	return nil
 }
 
-func (s *Source) fetch(ctx context.Context, sha, dir string) (err error) {
+// fetch writes a tree with our own reader, or with the git program.
+func (s *Source) fetch(ctx context.Context, sha, dir, program string) (err error) {
+	if program == "" && !isSHA(sha) {
+		return beyond(ErrSHA256)
+	}
 	w, err := tree.New(dir, s.config.Limits)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	f := &fetching{source: s, writer: w, entries: s.config.Limits.Files}
+	f := &fetching{source: s, writer: w, entries: s.config.Limits.Files, gate: s.gate(sha), program: program}
 	if err := f.tree(ctx, s.home, sha, nil); err != nil {
 		return err
 	}

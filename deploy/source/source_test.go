@@ -48,6 +48,12 @@ func from(t testing.TB, srv *gittest.Server) *source.Source {
 	return newSource(t, source.Config{URL: srv.CloneURL()})
 }
 
+// oursFrom is a source that never runs the machine's git.
+func oursFrom(t testing.TB, srv *gittest.Server) *source.Source {
+	t.Helper()
+	return newSource(t, source.Config{URL: srv.CloneURL(), Engine: source.EngineGoGit})
+}
+
 // snapshot is what is below dir: path → mode and content (in short), without git's own: .git, and a submodule's file
 // of that name.
 func snapshot(t testing.TB, dir string) map[string]string {

@@ -34,9 +34,11 @@ type submodule struct {
 type fetching struct {
 	source  *Source
 	writer  *tree.Writer
-	entries int   // left to visit
-	spent   spent // on packs, so far
-	modules int   // submodules so far
+	entries int    // left to visit
+	spent   spent  // on packs, so far
+	modules int    // submodules so far
+	program string // of git; "" is our own reader
+	gate    *gate  // of the main repository's commit, which names all the others
 }
 
 // step is a repository in the way from the main one down to where we are.
@@ -90,10 +92,15 @@ func (f *fetching) submodule(ctx context.Context, parent *remote, m submodule, a
 
 // commit writes one repository's tree without its submodules.
 func (f *fetching) commit(ctx context.Context, r *remote, sha, prefix string) ([]submodule, error) {
+	g := f.gate
+	f.gate = nil // what follows stands in a tree that passed it
+	if f.program != "" {
+		return f.commitByGit(ctx, r, sha, prefix, g)
+	}
 	var offered refs
-	submodules, err := f.attempt(ctx, r, sha, prefix, func(refs refs) wants {
+	submodules, err := f.attempt(ctx, r, sha, prefix, g, func(refs refs) wants {
 		offered = refs
-		return refs.shallow(sha)
+		return refs.shallow(sha, g.wanted())
 	})
 	if errors.Is(err, ErrNoRevision) {
 		return nil, errors.New("the server sent other objects than the commit that was asked for: is somebody in between?")
@@ -102,25 +109,41 @@ func (f *fetching) commit(ctx context.Context, r *remote, sha, prefix string) ([
 		return submodules, err
 	}
 	if offered.anySHA() {
-		return nil, fmt.Errorf("%w: it may have been removed by a forced push", ErrNoRevision)
+		return nil, errGone()
 	}
 	f.source.config.Log.Warn("the git server hands out no single commits: fetching the whole history; "+
 		"set uploadpack.allowReachableSHA1InWant on the server", zap.String("url", r.text), zap.String("revision", sha))
-	submodules, err = f.attempt(ctx, r, sha, prefix, refs.everything)
+	submodules, err = f.attempt(ctx, r, sha, prefix, g, refs.everything)
 	var limit *tree.LimitError
 	if errors.Is(err, ErrNoRevision) || errors.Is(err, errNotOurRef) {
 		return nil, fmt.Errorf("%w: no branch and no tag contains it", ErrNoRevision)
 	}
 	if errors.As(err, &limit) && !isRevision(err) {
-		return nil, fmt.Errorf("the server hands out no single commits, and its whole history is too big (%w): "+
-			"set uploadpack.allowReachableSHA1InWant=true in the repository on the server", err)
+		return nil, beyond(fmt.Errorf("the server hands out no single commits, and its whole history is too big (%w): "+
+			"set uploadpack.allowReachableSHA1InWant=true in the repository on the server", err))
 	}
 	return submodules, err
 }
 
-// attempt makes one connection, one request for a pack and, if the commit is in it, its tree. Each attempt connects
-// anew: over SSH a connection is good for one request.
-func (f *fetching) attempt(ctx context.Context, r *remote, sha, prefix string, choose func(refs) wants) (_ []submodule, err error) {
+func errGone() error {
+	return fmt.Errorf("%w: it may have been removed by a forced push", ErrNoRevision)
+}
+
+// attempt fetches through the gate. Where the server sends what is signed too late, or as a delta, that is fetched first.
+func (f *fetching) attempt(ctx context.Context, r *remote, sha, prefix string, g *gate, choose func(refs) wants) ([]submodule, error) {
+	submodules, err := f.request(ctx, r, sha, prefix, g, choose)
+	if !errors.Is(err, errUnverified) {
+		return submodules, err
+	}
+	if err := r.verify(ctx, g); err != nil {
+		return nil, err
+	}
+	return f.request(ctx, r, sha, prefix, g, choose)
+}
+
+// request makes one connection, one request for a pack and, if the commit is in it, its tree. Each request connects
+// anew: over SSH a connection is good for one.
+func (f *fetching) request(ctx context.Context, r *remote, sha, prefix string, g *gate, choose func(refs) wants) (_ []submodule, err error) {
 	c := r.connect(ctx)
 	defer c.close()
 	defer func() { err = c.cause(err) }()
@@ -128,12 +151,15 @@ func (f *fetching) attempt(ctx context.Context, r *remote, sha, prefix string, c
 	if err != nil {
 		return nil, err
 	}
+	if err := g.expect(refs.tags()); err != nil {
+		return nil, err
+	}
 	want := choose(refs)
 	stream, err := c.pack(want)
 	if err != nil {
 		return nil, err
 	}
-	p, err := readPack(ctx, stream, f.writer, want.depth == 0, &f.spent)
+	p, err := readPack(ctx, stream, f.writer, want.depth == 0, &f.spent, g)
 	if err != nil {
 		if want.depth == 1 {
 			return nil, blame(err) // a shallow pack holds nothing but this tree

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -38,14 +39,8 @@ func (w *Writer) Spool(content []byte) (Temp, error) {
 
 // NewTemp opens a new file of the spool. Close it, then take its Temp. It may be called by several goroutines at a time.
 func (w *Writer) NewTemp() (*TempFile, error) {
-	w.spoolOnce.Do(func() {
-		root := w.stack[0].root
-		if w.spoolErr = root.Mkdir(spoolName, 0o700); w.spoolErr == nil {
-			w.spool, w.spoolErr = root.Open(spoolName)
-		}
-	})
-	if w.spoolErr != nil {
-		return nil, fmt.Errorf("make the spool: %w", w.spoolErr)
+	if err := w.openSpool(); err != nil {
+		return nil, err
 	}
 	id := w.temps.Add(1)
 	f, err := createAt(w.spool, tempName(id))
@@ -53,6 +48,32 @@ func (w *Writer) NewTemp() (*TempFile, error) {
 		return nil, fmt.Errorf("write to the spool: %w", err)
 	}
 	return &TempFile{File: f, id: id}, nil
+}
+
+func (w *Writer) openSpool() error {
+	w.spoolOnce.Do(func() {
+		root := w.stack[0].root
+		if w.spoolErr = root.Mkdir(spoolName, 0o700); w.spoolErr == nil {
+			w.spool, w.spoolErr = root.Open(spoolName)
+		}
+	})
+	if w.spoolErr != nil {
+		return fmt.Errorf("make the spool: %w", w.spoolErr)
+	}
+	return nil
+}
+
+// Scratch makes a directory in the spool, for another program to work in, and gives its path. It goes with the spool; what is in
+// there is no part of the tree.
+func (w *Writer) Scratch() (string, error) {
+	if err := w.openSpool(); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(filepath.Join(w.dir, spoolName), "scratch-") // no Temp has a dash in its name
+	if err != nil {
+		return "", fmt.Errorf("make room in the spool: %w", err)
+	}
+	return dir, nil
 }
 
 // Temp gives what Adopt takes; size is what was written.

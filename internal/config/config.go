@@ -24,6 +24,13 @@ const (
 	ModeNone = "none"
 )
 
+// The values of source.engine.
+const (
+	EngineAuto  = "auto"
+	EngineGoGit = "go-git"
+	EngineGit   = "git"
+)
+
 // What a configuration that doesn't say gets. The reasons stand in docs/configuration.md.
 const (
 	DefaultFirstPort      = 8080
@@ -76,6 +83,8 @@ type Source struct {
 	KnownHosts string
 	// SubmoduleHosts are hosts, besides the repository's own, that submodules may be fetched from without credentials.
 	SubmoduleHosts []string
+	Engine         string // auto, go-git or git
+	Verify         Verify
 }
 
 // Auth is how the repository is read: with a secret that is in Parameter Store.

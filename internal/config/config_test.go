@@ -30,7 +30,7 @@ func TestTheLeastConfigurationHasADefaultForEverythingElse(t *testing.T) {
 	}
 	want := config.Config{
 		App: "shop", Env: "prod",
-		Source:    config.Source{URL: "https://git.example.org/shop.git"},
+		Source:    config.Source{URL: "https://git.example.org/shop.git", Engine: config.EngineAuto, Verify: config.Verify{Mode: config.VerifyOff}},
 		Parameter: "/bootagent/shop/prod/release",
 		Balancer:  config.Balancer{Mode: "self", TargetGroups: []string{"shop"}, FirstPort: 8080, LastPort: 8083},
 		Policy:    rollout.DefaultPolicy(),
@@ -103,9 +103,13 @@ func TestTheExampleParsesAndSaysEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Balancer.LastPort != 9003 || c.Source.Auth.User != "x-access-token" || !c.Log.JSON || c.Recipe == nil || c.Limits.Memory != 128<<20 ||
+	if c.Balancer.LastPort != 9003 || c.Source.Auth.User != "x-access-token" || c.Source.Engine != config.EngineGit || !c.Log.JSON || c.Recipe == nil || c.Limits.Memory != 128<<20 ||
 		c.Table != "shop-prod" || c.Policy.Promote != rollout.Manual {
 		t.Errorf("got %+v", c)
+	}
+	if diff := cmp.Diff(config.Verify{Mode: config.VerifyTag, Keys: "/etc/bootagent/keys.asc", AllowedSigners: "/etc/bootagent/allowed_signers",
+		Principals: []string{"releases@example.com"}}, c.Source.Verify); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -158,6 +162,13 @@ func TestBadConfigurationsSayWhatIsWrongWhereAndWhatToDo(t *testing.T) {
 		{"ssh with a password", strings.Replace(least, "https://git.example.org/shop.git", "ssh://git:hunter2@git.example.org/shop.git", 1), "put a key into Parameter Store"},
 		{"https with a key", strings.Replace(least, "shop.git\n", "shop.git\n  auth: {key: /k}\n", 1), "source.auth.key is for SSH"},
 		{"https with known hosts", strings.Replace(least, "shop.git\n", "shop.git\n  known_hosts: x\n", 1), "leave it out"},
+		{"an engine that there is not", strings.Replace(least, "shop.git\n", "shop.git\n  engine: libgit2\n", 1), "source.engine must be auto or go-git or git"},
+		{"a signature of nobody", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {mode: commit}\n", 1), "says nobody whose signature counts"},
+		{"a signature of an unknown kind", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {mode: tags}\n", 1), `did you mean "tag"?`},
+		{"signers, and no mode", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {keys: /k}\n", 1), "source.verify.mode is missing"},
+		{"keys from a relative path", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {mode: tag, keys: keys.asc}\n", 1), "the absolute path of a file"},
+		{"principals of a keyring", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {mode: tag, keys: /k, principals: [me]}\n", 1), "names in the file of source.verify.allowed_signers"},
+		{"a principal that is a pattern", strings.Replace(least, "shop.git\n", "shop.git\n  verify: {mode: tag, allowed_signers: /a, principals: [\"*\"]}\n", 1), "must be a name as it stands"},
 		{"a path", strings.Replace(least, "https://git.example.org/shop.git", "/srv/shop.git", 1), "instances fetch over the network"},
 		{"a way out of the repository", strings.Replace(least, "source:\n", "source:\n  subdirectory: ../x\n", 1), "inside the repository"},
 		{"a number without a unit", least + "drain_min: 30\n", `write "30s"`},

@@ -108,7 +108,9 @@ func source(v strictyaml.Value) Source {
 			s.SubmoduleHosts = append(s.SubmoduleHosts, host)
 		}
 	}
-	m.Reserved("engine", "verify")
+	s.Verify = verify(m.Get("verify"))
+	s.Engine = EngineAuto
+	m.Get("engine").Enum(&s.Engine, []string{EngineAuto, EngineGoGit, EngineGit})
 	m.Done()
 	return s
 }

@@ -31,7 +31,7 @@ func TestTheConfigurationsInTheDocumentationParse(t *testing.T) {
 	least, every := got[0], got[1]
 	if least.Balancer.Mode != every.Balancer.Mode || least.Balancer.FirstPort != every.Balancer.FirstPort || least.Balancer.LastPort != every.Balancer.LastPort ||
 		least.DrainMin != every.DrainMin || least.UnhealthyGrace != every.UnhealthyGrace || least.HoldOnFailure != every.HoldOnFailure ||
-		least.Limits != every.Limits || least.KeepReleases != every.KeepReleases || least.Log != every.Log ||
+		least.Limits != every.Limits || least.Source.Verify.Mode != every.Source.Verify.Mode || least.Source.Engine != every.Source.Engine || least.KeepReleases != every.KeepReleases || least.Log != every.Log ||
 		least.AppUser != every.AppUser || least.BuildUser != every.BuildUser || least.Credentials != every.Credentials ||
 		least.Parameter != every.Parameter || least.SecretsPath != every.SecretsPath || least.Policy != every.Policy {
 		t.Errorf("the defaults are\n%+v\nand the page says\n%+v", least, every)

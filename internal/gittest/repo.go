@@ -41,6 +41,17 @@ func NewRepo(t testing.TB) *Repo {
 	return r
 }
 
+// NewSHA256Repo makes one whose objects have SHA-256 names.
+func NewSHA256Repo(t testing.TB) *Repo {
+	t.Helper()
+	r := &Repo{Dir: filepath.Join(t.TempDir(), "app.git"), t: t}
+	if err := os.Mkdir(r.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.Git("init", "-q", "--bare", "-b", "main", "--object-format=sha256", ".")
+	return r
+}
+
 // Neighbour makes an empty bare repository beside this one, for the same servers.
 func (r *Repo) Neighbour(name string) *Repo {
 	r.t.Helper()

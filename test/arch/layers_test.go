@@ -37,7 +37,7 @@ func layers() []layer {
 		{"tools", []string{"internal/timeline", "internal/strictyaml", "internal/sockets", "internal/state", "internal/local",
 			"internal/gitserver", "internal/mask"}, []string{"disk"}, false},
 		{"recipe", []string{"deploy/recipe"}, []string{"model", "tools"}, false},
-		{"steps", []string{"deploy/source", "deploy/tree", "deploy/build", "deploy/artifact", "deploy/releases"},
+		{"steps", []string{"deploy/source", "deploy/signature", "deploy/tree", "deploy/build", "deploy/artifact", "deploy/releases"},
 			[]string{"recipe", "unit", "model", "disk", "tools"}, true},
 		{"deploy", []string{"deploy"}, []string{"steps", "recipe", "unit", "model", "tools"}, false},
 		{"health", []string{"health"}, []string{"unit", "model", "tools"}, false},
@@ -66,6 +66,7 @@ func owners() map[string][]string {
 		"github.com/aws/":              {"internal/aws/..."},
 		"github.com/coreos/go-systemd": {"internal/systemd"},
 		"github.com/go-git/":           {"deploy/source"},
+		"github.com/ProtonMail/":       {"deploy/signature"},
 		"github.com/spf13/cobra":       {"cmd/..."},
 		"github.com/goccy/go-yaml":     {"internal/strictyaml"},
 		// Libraries for tests.
