@@ -46,6 +46,7 @@ type Config struct {
 	App, Env string
 	Region   string // empty means what the instance's metadata says
 	Source   Source
+	Cache    Cache
 	// Parameter is the release parameter's name.
 	Parameter string
 	Balancer  Balancer
@@ -76,6 +77,11 @@ type Source struct {
 	KnownHosts string
 	// SubmoduleHosts are hosts, besides the repository's own, that submodules may be fetched from without credentials.
 	SubmoduleHosts []string
+}
+
+// Cache is where built releases are kept for other instances.
+type Cache struct {
+	URL string // s3://bucket/prefix or file:///directory; empty is nowhere
 }
 
 // Auth is how the repository is read: with a secret that is in Parameter Store.
