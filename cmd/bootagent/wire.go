@@ -80,12 +80,21 @@ func wire(ctx context.Context, conf config.Config, dirs config.Directories, log 
 
 func assemble(conf config.Config, dirs config.Directories, self *instance, d *daemon, log *zap.Logger) (agent.Options, error) {
 	parameters := ssm.New(self.session, ssm.Options{Release: conf.Parameter, Environment: conf.SecretsPath})
+	records, shared := fleetRecords(conf, dirs, self.session)
+	witnesses := records
+	if !shared {
+		witnesses = nil
+	}
+	cache, err := openCache(conf, self.session, witnesses, dirs.State)
+	if err != nil {
+		return agent.Options{}, err
+	}
 	machine, err := deploy.New(deploy.Options{
 		App: conf.App, Env: conf.Env, InstanceID: self.id.InstanceID, StateDir: dirs.State,
 		Source: &repository{conf: conf, parameters: parameters, log: log}, Runner: d.units, Users: d.units.users,
 		Secrets: parameters, SecretsPath: conf.SecretsPath,
 		Inline: conf.Recipe, Subdirectory: conf.Source.Subdirectory, KeepReleases: conf.KeepReleases,
-		FreeSpace: conf.Limits.FreeSpace, Path: os.Getenv("PATH"), Logger: log,
+		Cache: cache, FreeSpace: conf.Limits.FreeSpace, Path: os.Getenv("PATH"), Logger: log,
 	})
 	if err != nil {
 		return agent.Options{}, err
@@ -95,7 +104,6 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		return agent.Options{}, err
 	}
 	group := autoscaling.New(self.session)
-	records, shared := fleetRecords(conf, dirs, self.session)
 	options := agent.Options{
 		Rules: agent.Rules{
 			App: conf.App, Restart: conf.Restart, Balanced: conf.Balancer.Mode == config.ModeSelf, Attached: conf.Balancer.Mode == config.ModeASG,
@@ -108,6 +116,9 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		Preparer: machine, Runner: d.units, Sockets: kernel{},
 		Store: state.At[agent.Memory](filepath.Join(dirs.State, "memory.json")),
 		Log:   log,
+	}
+	if cache != nil {
+		options.Cache = machine
 	}
 	if conf.Balancer.Mode != config.ModeNone {
 		balancer := elbv2.New(self.session, conf.Balancer.TargetGroups)

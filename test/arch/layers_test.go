@@ -68,6 +68,7 @@ func owners() map[string][]string {
 		"github.com/go-git/":           {"deploy/source"},
 		"github.com/spf13/cobra":       {"cmd/..."},
 		"github.com/goccy/go-yaml":     {"internal/strictyaml"},
+		"github.com/klauspost/":        {"deploy/artifact"},
 		// Libraries for tests.
 		"testing":                   {"rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest"},
 		"github.com/google/go-cmp/": {"rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest"},
