@@ -51,6 +51,7 @@ type Options struct {
 	Policy       rollout.Policy
 	TargetGroups int
 	Preparer     Preparer
+	Cache        Cache // nil where there is none
 	Runner       unit.Runner
 	Sockets      Sockets
 	Store        Store
@@ -85,6 +86,7 @@ type Agent struct {
 	started time.Time
 	updates chan func(*world)
 	nudges  map[string]chan struct{} // wake a watcher before its time
+	built   chan int64               // the release that came into service last, to be kept
 	wait    sync.WaitGroup           // every goroutine of the agent
 
 	// secrets are the values that this agent has read, with the names of their variables: what is masked.
@@ -129,6 +131,7 @@ func New(o Options) *Agent {
 		Options: o,
 		started: o.Now(),
 		updates: make(chan func(*world), 64),
+		built:   make(chan int64, 1),
 		nudges: map[string]chan struct{}{
 			"release": make(chan struct{}, 1), "records": make(chan struct{}, 1), "fleet": make(chan struct{}, 1), "targets": make(chan struct{}, 1), "membership": make(chan struct{}, 1),
 		},
@@ -208,6 +211,9 @@ func (a *Agent) turn(ctx context.Context, w *world) {
 	steps := Plan(w.observed, w.desired, w.memory, now)
 	w.fleet.standby = slices.ContainsFunc(steps, func(s Step) bool { _, ok := s.(EnterStandby); return ok })
 	a.reconcile(ctx, w, steps)
+	if a.Cache != nil {
+		a.problem(w, "cache", a.Cache.CacheProblem())
+	}
 	a.problem(w, "ports", portless(w.observed, w.desired, w.memory))
 	a.problem(w, "standby", stranger(w.id, w.observed, w.desired, w.memory))
 	a.publish(w, now)

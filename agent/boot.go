@@ -50,7 +50,10 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 			w.moved, w.observed.Targets[s.Port] = a.Now(), Target{Registered: true, Everywhere: true, Healthy: true}
 		}}
 	case Promote:
-		return result{Outcome{Err: a.promote(ctx, on, s)}, func(w *world) { w.stale = true }}
+		return result{Outcome{Err: a.promote(ctx, on, s)}, func(w *world) {
+			w.stale = true
+			a.keepLater(s.Release.Number)
+		}}
 	case CompleteHook:
 		ctx, cancel := context.WithTimeout(ctx, write)
 		defer cancel()

@@ -79,6 +79,14 @@ type Preparer interface {
 	Promote(ctx context.Context, number int64) error
 }
 
+// Cache keeps what was built here for other instances (deploy.Machine).
+type Cache interface {
+	// Keep writes a complete release into the cache, unless it came from there, or is there. It takes its time.
+	Keep(ctx context.Context, number int64) error
+	// CacheProblem is what was wrong with the cache when it was used last, nil where nothing was.
+	CacheProblem() error
+}
+
 // Tasks runs a release's task (deploy.Machine).
 type Tasks interface {
 	// RunTask runs the command for at most so long, and keeps what it prints, without the values of secrets. It returns when nothing of it

@@ -29,6 +29,9 @@ func (a *Agent) watch(ctx context.Context, id model.Identity, end context.Cancel
 	if a.Balancer != nil {
 		a.every(ctx, "targets", func(ctx context.Context) (time.Duration, error) { return a.watchTargets(ctx, id) })
 	}
+	if a.Cache != nil {
+		a.goes(func() { a.keepBuilt(ctx) })
+	}
 	a.goes(func() { a.watchLifecycle(ctx) })
 	a.goes(func() { a.heartbeat(ctx, id, group) })
 }

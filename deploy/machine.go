@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/bootagent/bootagent/deploy/artifact"
 	"github.com/bootagent/bootagent/deploy/recipe"
 	"github.com/bootagent/bootagent/deploy/releases"
 	"github.com/bootagent/bootagent/internal/unit"
@@ -54,6 +55,13 @@ type Options struct {
 	FreeSpace int64
 	// Users run builds and the app; nil is the agent's own user for both, and no wall around a build.
 	Users *Users
+	// Cache is where built releases are kept for other instances; nil is nowhere.
+	Cache *artifact.Cache
+	// Authentic says whether a commit is one that may run here (source.verify), for a release that comes from the cache; nil asks nobody. Its
+	// error is that of a fetch which verifies: one with a method Revision() bool that says true lies in the revision.
+	Authentic func(ctx context.Context, sha string) error
+	// Etc is where os-release is; "/etc" by default.
+	Etc string
 	// Path is the builds' PATH; Debian's for a system service by default.
 	Path   string
 	Logger *zap.Logger      // nothing by default
@@ -68,9 +76,10 @@ const (
 // Machine brings releases onto this machine's disk. It is safe for concurrent use.
 type Machine struct {
 	Options
-	log   *zap.Logger
-	store *releases.Store
-	turn  chan struct{} // held by the one Prepare at work
+	log     *zap.Logger
+	caching caching
+	store   *releases.Store
+	turn    chan struct{} // held by the one Prepare at work
 	// disk is held while releases are removed or promoted: never for long, so that one can be promoted while another
 	// is built and flushed.
 	disk   sync.Mutex
@@ -92,6 +101,9 @@ func New(o Options) (*Machine, error) {
 	}
 	if o.Path == "" {
 		o.Path = defaultPath
+	}
+	if o.Etc == "" {
+		o.Etc = "/etc"
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()

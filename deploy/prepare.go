@@ -20,7 +20,7 @@ import (
 	"github.com/bootagent/bootagent/internal/timeline"
 )
 
-// Prepare brings the release onto the disk: room, fetch, recipe, build, store. A release that is complete already is
+// Prepare brings the release onto the disk: room, then what another instance built, or fetch, recipe and build, then store. A release that is complete already is
 // given back as it is; a failed attempt leaves nothing behind but its build's log. One Prepare works at a time, others
 // wait for their turn. What the revision is to blame for is a *RevisionError.
 func (m *Machine) Prepare(ctx context.Context, rel model.Release, spans *timeline.Spans) (Prepared, error) {
@@ -52,24 +52,31 @@ func (m *Machine) Prepare(ctx context.Context, rel model.Release, spans *timelin
 
 // bring makes the release in its attempt.
 func (m *Machine) bring(ctx context.Context, rel model.Release, attempt *releases.Attempt, spans *timeline.Spans) (Prepared, error) {
+	what, found, err := m.fromCache(ctx, rel, attempt, spans)
+	if err == nil && !found {
+		what, err = m.make(ctx, rel, attempt, spans)
+	}
+	if err != nil {
+		return Prepared{}, err
+	}
+	if err := m.share(attempt, what.recipe, what.brought); err != nil {
+		return Prepared{}, err
+	}
+	return m.commit(ctx, rel, attempt, what, spans)
+}
+
+// make fetches and builds.
+func (m *Machine) make(ctx context.Context, rel model.Release, attempt *releases.Attempt, spans *timeline.Spans) (c made, err error) {
 	if err := m.fetch(ctx, rel, attempt, spans); err != nil {
-		return Prepared{}, err
+		return made{}, err
 	}
-	r, err := m.recipe(rel, attempt)
-	if err != nil {
-		return Prepared{}, err
+	if c.recipe, err = m.recipe(rel, attempt); err != nil {
+		return made{}, err
 	}
-	brought, err := m.unshared(attempt, r)
-	if err != nil {
-		return Prepared{}, err
+	if c.brought, err = m.unshared(attempt, c.recipe); err != nil {
+		return made{}, err
 	}
-	if err := m.build(ctx, rel, attempt, r, spans); err != nil {
-		return Prepared{}, err
-	}
-	if err := m.share(attempt, r, brought); err != nil {
-		return Prepared{}, err
-	}
-	return m.commit(ctx, rel, attempt, r, spans)
+	return c, m.build(ctx, rel, attempt, c.recipe, spans)
 }
 
 // room gives the release if it is there; if not, it makes room for it: in its place, and on the disk.
@@ -259,13 +266,13 @@ func (m *Machine) Facts(rel model.Release) []string {
 	}
 }
 
-func (m *Machine) commit(ctx context.Context, rel model.Release, a *releases.Attempt, r recipe.Recipe, spans *timeline.Spans) (p Prepared, err error) {
+func (m *Machine) commit(ctx context.Context, rel model.Release, a *releases.Attempt, what made, spans *timeline.Spans) (p Prepared, err error) {
 	end := m.phase("store", rel, spans)
 	defer func() { end(err) }()
 	if ctx.Err() != nil {
 		return Prepared{}, fmt.Errorf("prepare %s: %w", rel, context.Cause(ctx))
 	}
-	done, err := a.Commit(releases.Release{Release: rel, Prepared: m.Now().UTC(), Subdirectory: m.Subdirectory, Recipe: r})
+	done, err := a.Commit(releases.Release{Release: rel, Prepared: m.Now().UTC(), Subdirectory: m.Subdirectory, Recipe: what.recipe, Brought: what.brought, Artifact: what.digest})
 	if err != nil {
 		return Prepared{}, err
 	}

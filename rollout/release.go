@@ -70,5 +70,8 @@ func ReleaseKey(id ID) string { return "release/" + id.key() }
 // FailedKey is the key of the record that says that a revision is bad.
 func FailedKey(revision string) string { return "failed/" + revision }
 
+// ArtifactKey is the key of the record that names the right one of a built revision's artifacts.
+func ArtifactKey(key string) string { return "artifact/" + key }
+
 // ResolveKey is the key of the claim on resolving a ref that was written by hand.
 func ResolveKey(id ID) string { return "claim/resolve/" + id.key() }

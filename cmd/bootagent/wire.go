@@ -85,12 +85,25 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		// What is on disk still serves, and may be watched and drained.
 		log.Error("no new release can be fetched: whose signatures count can't be read", zap.Error(err))
 	}
+	records, shared := fleetRecords(conf, dirs, self.session)
+	witnesses := records
+	if !shared {
+		witnesses = nil
+	}
+	cache, err := openCache(conf, self.session, witnesses, dirs.State)
+	if err != nil {
+		return agent.Options{}, err
+	}
+	authentic := revisions.Verify
+	if conf.Source.Verify.Mode == config.VerifyOff {
+		authentic = nil
+	}
 	machine, err := deploy.New(deploy.Options{
 		App: conf.App, Env: conf.Env, InstanceID: self.id.InstanceID, StateDir: dirs.State,
 		Source: revisions, Runner: d.units, Users: d.units.users,
 		Secrets: parameters, SecretsPath: conf.SecretsPath,
 		Inline: conf.Recipe, Subdirectory: conf.Source.Subdirectory, KeepReleases: conf.KeepReleases,
-		FreeSpace: conf.Limits.FreeSpace, Path: os.Getenv("PATH"), Logger: log,
+		Cache: cache, Authentic: authentic, FreeSpace: conf.Limits.FreeSpace, Path: os.Getenv("PATH"), Logger: log,
 	})
 	if err != nil {
 		return agent.Options{}, err
@@ -100,7 +113,6 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		return agent.Options{}, err
 	}
 	group := autoscaling.New(self.session)
-	records, shared := fleetRecords(conf, dirs, self.session)
 	options := agent.Options{
 		Rules: agent.Rules{
 			App: conf.App, Restart: conf.Restart, Balanced: conf.Balancer.Mode == config.ModeSelf, Attached: conf.Balancer.Mode == config.ModeASG,
@@ -113,6 +125,9 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		Preparer: machine, Runner: d.units, Sockets: kernel{},
 		Store: state.At[agent.Memory](filepath.Join(dirs.State, "memory.json")),
 		Log:   log,
+	}
+	if cache != nil {
+		options.Cache = machine
 	}
 	if conf.Balancer.Mode != config.ModeNone {
 		balancer := elbv2.New(self.session, conf.Balancer.TargetGroups)

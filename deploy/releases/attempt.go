@@ -51,6 +51,20 @@ func (s *Store) Begin(number int64) (*Attempt, error) {
 // App is where the repository's tree goes: an empty directory, which keeps its path when it is a release's.
 func (a *Attempt) App() string { return filepath.Join(a.dir, appName) }
 
+// Clear empties the attempt: it is as Begin made it.
+func (a *Attempt) Clear() error {
+	for _, name := range []string{appName, homeName, tmpName} {
+		err := a.store.disk.RemoveAll(a.dir, name)
+		if err == nil {
+			err = a.store.disk.Mkdir(filepath.Join(a.dir, name), 0o755)
+		}
+		if err != nil {
+			return fmt.Errorf("begin release %d anew: %w", a.number, err)
+		}
+	}
+	return nil
+}
+
 // Home is an empty directory for the build's HOME. It is no part of the release.
 func (a *Attempt) Home() string { return filepath.Join(a.dir, homeName) }
 

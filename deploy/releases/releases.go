@@ -60,6 +60,10 @@ type Release struct {
 	// Subdirectory is where in the tree the app is, "" for its top.
 	Subdirectory string        `json:"subdirectory,omitempty"`
 	Recipe       recipe.Recipe `json:"recipe"`
+	// Brought are the directories that the commit has in the places of shared ones.
+	Brought []string `json:"brought,omitempty"`
+	// Artifact is the digest of the artifact that it was unpacked from, "" where it was built here.
+	Artifact string `json:"artifact,omitempty"`
 
 	// Dir is the app's directory, absolute, and free of links: where it was built.
 	Dir string `json:"-"`

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -49,7 +50,7 @@ func (w *Writer) badLink(name, target string) string {
 		return "a symbolic link's target must not contain NUL"
 	case isGitFile(path.Base(name)):
 		return "a file that tells git what to do must not be a symbolic link"
-	case w.limits.Links == LinksInside && strings.HasPrefix(target, "/"):
+	case w.limits.Links == LinksInside && strings.HasPrefix(target, "/") && !w.limits.leadsToSystem(target):
 		return fmt.Sprintf("its target %q is absolute, and links must stay inside the tree", shorten(target))
 	}
 	return ""
@@ -76,21 +77,32 @@ func isShortName(name, prefix string) bool {
 	return ok && len(name) <= 8 && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// makeLinks makes first every directory that a link stands in and then the links, so that none is ever written through.
-func (w *Writer) makeLinks(ctx context.Context) error {
+// checkLinks follows every link, now that all are known.
+func (w *Writer) checkLinks(ctx context.Context) error {
+	if w.limits.Links != LinksInside {
+		return nil
+	}
 	steps := stepsMax
 	for _, name := range w.order {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if w.limits.Links == LinksInside {
-			if !w.staysInside(name, &steps) {
-				return &HostileError{Path: name, Reason: fmt.Sprintf("its target %q leads out of the tree", shorten(w.links[name]))}
-			}
-			if steps < 0 {
-				return &LimitError{Path: name, What: "steps to follow all links", Limit: stepsMax}
-			}
+		if !w.staysInside(name, &steps) {
+			return &HostileError{Path: name, Reason: fmt.Sprintf("its target %q leads out of the tree", shorten(w.links[name]))}
 		}
+		if steps < 0 {
+			return &LimitError{Path: name, What: "steps to follow all links", Limit: stepsMax}
+		}
+	}
+	return nil
+}
+
+// makeLinks makes first every directory that a link stands in and then the links, so that none is ever written through.
+func (w *Writer) makeLinks(ctx context.Context) error {
+	if err := w.checkLinks(ctx); err != nil {
+		return err
+	}
+	for _, name := range w.order {
 		if dir := path.Dir(name); dir != "." {
 			if _, err := w.enter(dir); err != nil {
 				return err
@@ -118,12 +130,16 @@ const hopsMax = 40
 
 // staysInside follows a link as the kernel would, through the other links: "a/b/d/../x" is no a/b/x where d is a link.
 // What does not exist stays where its name says. It ends where no steps are left, with true.
+// Where a link on the way leads to one of the directories outside that are allowed, the rest of the way must not step back.
 func (w *Writer) staysInside(link string, steps *int) bool {
 	var at []byte // where we are, without a slash at its end; empty is the root
 	if dir := path.Dir(link); dir != "." {
 		at = append(at, dir...)
 	}
 	todo := []string{w.links[link]} // what is left of each link on the way, the innermost last
+	if strings.HasPrefix(w.links[link], "/") {
+		return true // it was allowed to
+	}
 	for hops := 0; len(todo) > 0; {
 		last := len(todo) - 1
 		next, rest, more := strings.Cut(todo[last], "/")
@@ -156,6 +172,9 @@ func (w *Writer) staysInside(link string, steps *int) bool {
 		}
 		if hops++; hops > hopsMax {
 			return true // leads nowhere: ELOOP
+		}
+		if strings.HasPrefix(target, "/") { // and was allowed to
+			return !slices.ContainsFunc(todo, stepsBack)
 		}
 		at, todo = at[:above], append(todo, target)
 	}

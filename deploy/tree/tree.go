@@ -28,6 +28,9 @@ type Limits struct {
 	Depth     int        // directories above a file; 64
 	PathBytes int        // of a whole path; 2048, which leaves room for the release's own below PATH_MAX (4096)
 	Links     LinkPolicy // LinksInside
+	// Outside are directories, absolute, below which a link may lead with LinksInside too: where a machine's programs are, which the
+	// environments of interpreters link to. None by default.
+	Outside []string
 }
 
 // LinkPolicy says which symbolic links are allowed.
@@ -72,6 +75,8 @@ type Writer struct {
 	files   int
 	bytes   int64
 	closed  bool
+	modes   []dirMode // to be set in Finish
+	buf     []byte
 
 	spoolOnce sync.Once
 	spool     *os.File
@@ -191,6 +196,9 @@ func (w *Writer) Finish(ctx context.Context) error {
 		if err := w.stack[0].root.RemoveAll(spoolName); err != nil {
 			return fmt.Errorf("remove the spool: %w", err)
 		}
+	}
+	if err := w.setModes(); err != nil {
+		return err
 	}
 	w.closed = true
 	return w.closeFiles()

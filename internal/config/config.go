@@ -53,6 +53,7 @@ type Config struct {
 	App, Env string
 	Region   string // empty means what the instance's metadata says
 	Source   Source
+	Cache    Cache
 	// Parameter is the release parameter's name.
 	Parameter string
 	Balancer  Balancer
@@ -85,6 +86,11 @@ type Source struct {
 	SubmoduleHosts []string
 	Engine         string // auto, go-git or git
 	Verify         Verify
+}
+
+// Cache is where built releases are kept for other instances.
+type Cache struct {
+	URL string // s3://bucket/prefix or file:///directory; empty is nowhere
 }
 
 // Auth is how the repository is read: with a secret that is in Parameter Store.

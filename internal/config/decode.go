@@ -61,7 +61,8 @@ func decode(m *strictyaml.Map) Config {
 	c.Log = logging(m.Get("log"), c.Log)
 	c.Table = fleet(m.Get("fleet"))
 	c.Policy = policy(m.Get("policy"), c.Restart)
-	m.Reserved("cache", "packages")
+	c.Cache = cache(m.Get("cache"))
+	m.Reserved("packages")
 	m.Done()
 	return c
 }
@@ -113,6 +114,35 @@ func source(v strictyaml.Value) Source {
 	m.Get("engine").Enum(&s.Engine, []string{EngineAuto, EngineGoGit, EngineGit})
 	m.Done()
 	return s
+}
+
+func cache(v strictyaml.Value) (c Cache) {
+	if !v.Given() {
+		return c
+	}
+	m := v.Map()
+	m.Require("url", "it says where built releases are kept: s3://bucket/prefix, or file:///directory").Check(&c.URL, checkCache)
+	m.Done()
+	return c
+}
+
+func checkCache(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || u.Port() != "":
+		return errors.New("must be an address such as s3://bucket/prefix or file:///srv/bootagent")
+	case u.Scheme == "file" && u.Host == "" && len(u.Path) > 1 && path.Clean(u.Path) == u.Path:
+		return nil
+	case u.Scheme == "file":
+		return errors.New("must name a directory by its full path: file:///srv/bootagent")
+	case u.Scheme == "s3" && !bucket.MatchString(u.Host):
+		return errors.New("must name a bucket: s3://bucket or s3://bucket/prefix")
+	case u.Scheme == "s3" && u.Path != "" && (path.Clean(u.Path) != u.Path || u.Path == "/" || !cachePrefix.MatchString(u.Path)):
+		return errors.New("must have a prefix of letters, digits and . _ - between single slashes, and no slash at its end")
+	case u.Scheme == "s3":
+		return nil
+	}
+	return fmt.Errorf("has the scheme %q, and artifacts are kept in s3:// or file://", u.Scheme)
 }
 
 // overSSH says whether an address is one of SSH: ssh://…, or the short form of scp, git@host:path.
@@ -215,6 +245,8 @@ func portRange(text string, restart bool) (first, last int, err error) {
 var (
 	word        = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 	region      = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d$`)
+	bucket      = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	cachePrefix = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 	parameter   = regexp.MustCompile(`^/[A-Za-z0-9_.\-/]+$`)
 	targetGroup = regexp.MustCompile(`^(arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:\d{12}:targetgroup/[A-Za-z0-9-]{1,32}/[0-9a-f]+|[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?)$`)
 )

@@ -207,3 +207,10 @@ type TargetGroup struct {
 	// DeregistrationDelay is in seconds; AWS's default is 300.
 	DeregistrationDelay int `json:"deregistration_delay"`
 }
+
+// Object is one in a store of objects.
+type Object struct {
+	Name     string
+	Size     int64
+	Modified time.Time
+}

@@ -1,6 +1,6 @@
 // Package region is a region on a laptop: one endpoint on loopback that speaks
 // AWS's wire protocols for every service that is plugged into it, remembers
-// every call, and misbehaves on request. Parameter Store, DynamoDB and STS are built in.
+// every call, and misbehaves on request. Parameter Store, DynamoDB, S3 and STS are built in.
 //
 // It is for development, tests and demonstrations. Signatures are not verified
 // (see wire), there are no IAM policies but for fault.Deny, and nothing is kept
@@ -25,6 +25,7 @@ import (
 	"github.com/bootagent/bootagent/internal/region/dynamodb"
 	"github.com/bootagent/bootagent/internal/region/fault"
 	"github.com/bootagent/bootagent/internal/region/imds"
+	"github.com/bootagent/bootagent/internal/region/s3"
 	"github.com/bootagent/bootagent/internal/region/ssm"
 	"github.com/bootagent/bootagent/internal/region/sts"
 	"github.com/bootagent/bootagent/internal/region/wire"
@@ -57,6 +58,8 @@ type Region struct {
 	SSM *ssm.Store
 	// DynamoDB is the region's DynamoDB.
 	DynamoDB *dynamodb.Service
+	// S3 is the region's S3, without buckets.
+	S3 *s3.Service
 	// Faults makes calls go wrong.
 	Faults *fault.Injector
 
@@ -83,6 +86,7 @@ func New(ctx context.Context, opts Options) (*Region, error) {
 	r := &Region{
 		SSM:      ssm.New(ssm.Options{Account: opts.Account, Region: opts.Name, Clock: opts.Clock}),
 		DynamoDB: dynamodb.New(dynamodb.Options{Account: opts.Account, Region: opts.Name, Clock: opts.Clock}),
+		S3:       s3.New(s3.Options{Clock: opts.Clock}),
 		Faults:   &fault.Injector{}, opts: opts, log: wire.NewLog(opts.Remember), principals: map[string]wire.Principal{},
 	}
 	r.wire = wire.NewServer(wire.Options{
@@ -90,6 +94,7 @@ func New(ctx context.Context, opts Options) (*Region, error) {
 	})
 	r.Handle(ssm.Name, "", r.SSM)
 	r.Handle(dynamodb.Name, "", r.DynamoDB)
+	r.wire.HandleREST(s3.Name, r.S3)
 	r.Handle(sts.Name, sts.Namespace, sts.New(sts.Options{Identify: r.Identify, Clock: opts.Clock}))
 
 	if opts.Listener != nil {
@@ -219,7 +224,7 @@ func (r *Region) Close() error {
 	if again {
 		return nil
 	}
-	errs := []error{r.endpoint.Close()}
+	errs := []error{r.endpoint.Close(), r.S3.Close()}
 	for _, server := range metadata {
 		errs = append(errs, server.Close())
 	}

@@ -69,6 +69,7 @@ func owners() map[string][]string {
 		"github.com/ProtonMail/":       {"deploy/signature"},
 		"github.com/spf13/cobra":       {"cmd/..."},
 		"github.com/goccy/go-yaml":     {"internal/strictyaml"},
+		"github.com/klauspost/":        {"deploy/artifact"},
 		// Libraries for tests.
 		"testing":                   {"rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest"},
 		"github.com/google/go-cmp/": {"rollout/storetest", "internal/unit/unittest", "internal/aws/awstest", "internal/gittest"},

@@ -44,6 +44,7 @@ type Server struct {
 
 	mu       sync.RWMutex
 	services map[string]service
+	rests    map[string]REST
 }
 
 type service struct {
@@ -68,7 +69,7 @@ func NewServer(opts Options) *Server {
 	if opts.Logger == nil {
 		opts.Logger = zap.NewNop()
 	}
-	return &Server{opts: opts, services: map[string]service{}}
+	return &Server{opts: opts, services: map[string]service{}, rests: map[string]REST{}}
 }
 
 // Handle serves a service under its SigV4 signing name. xmlns is the XML
@@ -82,6 +83,10 @@ func (s *Server) Handle(name, xmlns string, h Handler) {
 
 // ServeHTTP serves one call.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h, req, err := s.rest(r); h != nil {
+		s.serveREST(w, r, h, req, err)
+		return
+	}
 	arrived, start := s.opts.Clock(), time.Now()
 	id := requestID()
 	req, err := parse(w, r)

@@ -1,6 +1,6 @@
 // Package wire speaks AWS's two families of protocols on the server's side:
 // awsJson (X-Amz-Target and a JSON body) and awsQuery (a form with an Action,
-// answered in XML). A service of the region is a Handler and knows neither.
+// answered in XML), and passes a third on: REST, which is S3's. A service of the region is a Handler and knows neither.
 package wire
 
 import (
