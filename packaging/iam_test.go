@@ -62,20 +62,22 @@ func (p policy) actions() map[string]bool {
 
 // prefixes are the SDK's packages, and what IAM calls their services.
 var prefixes = map[string]string{
-	"autoscaling": "autoscaling", "dynamodb": "dynamodb", "elasticloadbalancingv2": "elasticloadbalancing", "ssm": "ssm", "sts": "sts",
+	"autoscaling": "autoscaling", "dynamodb": "dynamodb", "elasticloadbalancingv2": "elasticloadbalancing", "s3": "s3", "ssm": "ssm", "sts": "sts",
 }
 
-// free are the operations that need no permission of their own: a transaction needs those of the operations in it.
-var free = []string{"sts:GetCallerIdentity", "dynamodb:TransactWriteItems"}
+// free are the operations that need no permission of their own: a transaction needs those of the operations in it, and
+// S3 calls two of its operations by the names of others (GetObject, ListBucket).
+var free = []string{"sts:GetCallerIdentity", "dynamodb:TransactWriteItems", "s3:HeadObject", "s3:ListObjectsV2"}
 
 // unseen are the actions that AWS or the SDK takes for us, and why the code does not show them.
 var unseen = map[string]string{
 	"kms:Decrypt":                 "Parameter Store decrypts SecureStrings in the caller's name",
+	"s3:ListBucket":               "it is what IAM calls s3:ListObjectsV2",
 	"dynamodb:ConditionCheckItem": "a transaction's operation that only looks",
 }
 
 // operators are the calls that bootagent's commands make for people, and the agent never: the deployer's policy grants them.
-var operators = []string{"ssm:PutParameter", "elasticloadbalancing:DescribeAccountLimits"}
+var operators = []string{"ssm:PutParameter", "elasticloadbalancing:DescribeAccountLimits", "s3:DeleteObject"}
 
 const sdkServices = "github.com/aws/aws-sdk-go-v2/service/"
 
@@ -158,12 +160,12 @@ func TestTheAgentMayDoWhatTheCodeCallsAndNothingElse(t *testing.T) {
 
 // placeholders are the words that iam/README.md tells to replace, with something that could be there.
 var placeholders = strings.NewReplacer(
-	"REGION", "eu-central-1", "ACCOUNT", "123456789012", "APP", "shop", "ENV", "prod", "TARGETGROUP", "shop-web",
+	"BUCKET", "artifacts", "PREFIX", "built", "REGION", "eu-central-1", "ACCOUNT", "123456789012", "APP", "shop", "ENV", "prod", "TARGETGROUP", "shop-web",
 	"TABLE", "bootagent", "GROUP", "shop-prod", "KEY", "1234abcd-12ab-34cd-56ef-1234567890ab", "ROLE", "shop-app",
 )
 
 var (
-	arn      = regexp.MustCompile(`^arn:aws:(ssm|kms|dynamodb|elasticloadbalancing|autoscaling|iam):([a-z0-9-]*):\d{12}:[a-zA-Z0-9:/*.-]+$`)
+	arn      = regexp.MustCompile(`^arn:aws:(ssm|kms|dynamodb|elasticloadbalancing|autoscaling|iam):([a-z0-9-]*):\d{12}:[a-zA-Z0-9:/*.-]+$|^arn:aws:s3:::[a-z0-9.-]+(/built/shop/prod/\*)?$`)
 	capitals = regexp.MustCompile(`[A-Z]{2}`) // a placeholder that nobody knows
 	unscoped = regexp.MustCompile(`^(autoscaling|elasticloadbalancing):Describe[A-Za-z]+$`)
 )
@@ -225,6 +227,32 @@ func TestTheTableOpensTheAppsOwnRecordsOnly(t *testing.T) {
 	}
 }
 
+// A bucket is shared by all apps of an account, perhaps: each sees its own artifacts alone, and an instance adds to them and does nothing else.
+func TestTheBucketOpensTheAppsOwnArtifactsOnly(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"agent", "deployer"} {
+		seen := 0
+		for _, s := range loadPolicy(t, name).Statement {
+			for _, action := range s.Action {
+				switch action {
+				case "s3:ListBucket":
+					seen++
+					if !slices.Equal(s.Condition["StringLike"]["s3:prefix"], list{"PREFIX/APP/ENV/*"}) {
+						t.Errorf("iam/%s.json: %s lists %v", name, s.Sid, s.Condition)
+					}
+				case "s3:PutObject":
+					if !slices.Equal(s.Condition["Null"]["s3:if-none-match"], list{"false"}) {
+						t.Errorf("iam/%s.json: %s can write over what is there", name, s.Sid)
+					}
+				}
+			}
+		}
+		if seen != 1 {
+			t.Errorf("iam/%s.json has %d statements that list the bucket", name, seen)
+		}
+	}
+}
+
 // A KMS key may be of many apps, and the deployer is not to read the app's secrets.
 func TestTheKeyOpensTheParametersThatAreMeantOnly(t *testing.T) {
 	t.Parallel()
@@ -247,7 +275,7 @@ func TestTheKeyOpensTheParametersThatAreMeantOnly(t *testing.T) {
 
 var (
 	section = regexp.MustCompile(`(?m)^## .*\(([a-z]+)\.json\)$`)
-	row     = regexp.MustCompile("(?m)^\\| `([a-z]+:[A-Za-z]+)` \\| ([^|]+) \\| ([^|]+) \\|$")
+	row     = regexp.MustCompile("(?m)^\\| `([a-z0-9]+:[A-Za-z]+)` \\| ([^|]+) \\| ([^|]+) \\|$")
 )
 
 func TestEveryActionHasItsReason(t *testing.T) {
@@ -275,7 +303,7 @@ func TestEveryActionHasItsReason(t *testing.T) {
 				slices.Sorted(maps.Keys(said)), name, slices.Sorted(maps.Keys(granted)))
 		}
 	}
-	for _, name := range []string{"REGION", "ACCOUNT", "APP", "ENV", "TARGETGROUP", "GROUP", "TABLE", "KEY", "ROLE"} {
+	for _, name := range []string{"REGION", "ACCOUNT", "APP", "ENV", "TARGETGROUP", "GROUP", "TABLE", "BUCKET", "PREFIX", "KEY", "ROLE"} {
 		if !strings.Contains(page, "`"+name+"`") {
 			t.Errorf("iam/README.md does not say that %s is to be replaced", name)
 		}

@@ -20,8 +20,11 @@ const person = "AKIAPERSON"
 
 // idle are what the deployer's policy grants and the commands don't use in these tests: by its statement and action, and why.
 var idle = map[string]string{
-	"AskForARelease ssm:GetParameter":      "it is for people who look, with aws ssm get-parameter: the commands ask for the label in the same request",
-	"OnlyWithAKmsKeyOfYourOwn kms:Decrypt": "Parameter Store decrypts in the caller's name, and the region on a laptop has no keys",
+	"AskForARelease ssm:GetParameter":                "it is for people who look, with aws ssm get-parameter: the commands ask for the label in the same request",
+	"OnlyWithAnArtifactCachePruneIt s3:DeleteObject": "bootagent cache has tests of its own, without a fleet",
+	"OnlyWithAnArtifactCachePruneIt s3:GetObject":    "as above",
+	"OnlyWithAnArtifactCacheListIt s3:ListBucket":    "as above",
+	"OnlyWithAKmsKeyOfYourOwn kms:Decrypt":           "Parameter Store decrypts in the caller's name, and the region on a laptop has no keys",
 }
 
 // permit is what one action may be used on, for whom it is granted.

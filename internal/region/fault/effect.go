@@ -47,7 +47,7 @@ func ServerError() Effect {
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 func Deny() Effect {
 	return func(_ context.Context, call wire.Call, _ func() (any, error)) (any, error) {
-		action := call.Service + ":" + call.Operation
+		action := call.Service + ":" + permission(call)
 		e := wire.Errorf(dialect(call, "AccessDeniedException", "AccessDenied"),
 			"User: %s is not authorized to perform: %s on resource: %s because no identity-based policy allows the %s action",
 			call.Principal.ARN, action, resource(call), action)
@@ -93,6 +93,20 @@ func CutAfter() Effect {
 		_, _ = next() // whatever came of it is what gets lost
 		return nil, wire.ErrCut
 	}
+}
+
+// permission is what IAM calls an operation, where that is another name.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+func permission(call wire.Call) string {
+	if call.Service == "s3" {
+		switch call.Operation {
+		case "ListObjectsV2", "HeadBucket":
+			return "ListBucket"
+		case "HeadObject":
+			return "GetObject"
+		}
+	}
+	return call.Operation
 }
 
 // dialect picks the error code of the call's protocol.

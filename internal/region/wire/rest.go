@@ -12,7 +12,7 @@ import (
 
 // REST is a service whose operations are methods and paths: S3. Its request bodies and its answers are streams.
 type REST interface {
-	// Operation names what a request asks for, as in an IAM policy.
+	// Operation names what a request asks for, "GetObject".
 	Operation(r *http.Request) string
 	// ServeREST answers. It may leave the request's body unread. An *Error is sent as the service's own.
 	ServeREST(ctx context.Context, call Call, r *http.Request) (*Response, error)
