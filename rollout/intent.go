@@ -91,7 +91,7 @@ func ParseIntent(value string) (Intent, error) {
 	}
 	intent.Revision = strings.ToLower(intent.Revision)
 	if intent.Revision != "" && !fullSHA.MatchString(intent.Revision) {
-		return Intent{}, fmt.Errorf("the intent's revision %s is not a full SHA of 40 digits", quoted(intent.Revision))
+		return Intent{}, fmt.Errorf("the intent's revision %s is not a full SHA of 40 digits, or 64 of SHA-256", quoted(intent.Revision))
 	}
 	if intent.Ref == "" {
 		intent.Ref = intent.Revision
@@ -103,7 +103,7 @@ func ParseIntent(value string) (Intent, error) {
 }
 
 var (
-	fullSHA = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	fullSHA = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`) // of SHA-1, and of SHA-256
 	keyForm = regexp.MustCompile(`^[a-z0-9_]{1,64}$`)
 )
 

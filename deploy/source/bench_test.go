@@ -56,8 +56,8 @@ func otherLife() (done bool, err error) {
 	return false, nil
 }
 
-// sourceTree is n files that look like a program's: words, indentation, a few kilobytes each, some binaries.
-func sourceTree(n int) map[string]string {
+// sourceTree is n files that look like a program's: words, indentation, typical bytes on average and some far more, and some binaries.
+func sourceTree(n, typical int) map[string]string {
 	r := rand.New(rand.NewPCG(1, 2))
 	words := strings.Fields("func return if err nil for range context string int error package import struct type var " +
 		"request response handler server client config value name key map slice append len close open read write")
@@ -69,7 +69,7 @@ func sourceTree(n int) map[string]string {
 			continue
 		}
 		var b strings.Builder
-		for size := int(300 * (1 + r.ExpFloat64()*20)); b.Len() < size; {
+		for size := int(float64(typical) * (0.05 + 0.95*r.ExpFloat64())); b.Len() < size; {
 			b.WriteString(strings.Repeat("\t", r.IntN(4)))
 			for range 3 + r.IntN(9) {
 				fmt.Fprintf(&b, "%s ", words[r.IntN(len(words))])
@@ -84,14 +84,32 @@ func sourceTree(n int) map[string]string {
 	return files
 }
 
-// BenchmarkFetch runs us and the git CLI (init, fetch --depth=1, checkout) in turns, each as a process of its own,
+// BenchmarkFetch fetches repositories of three shapes: some big files, and many smaller ones.
+func BenchmarkFetch(b *testing.B) {
+	for _, shape := range []struct{ files, typical int }{{1600, 16_000}, {8000, 6000}, {13_000, 7800}} {
+		files := sourceTree(shape.files, shape.typical)
+		bytes := 0
+		for _, body := range files {
+			bytes += len(body)
+		}
+		b.Run(fmt.Sprintf("%dfiles-%dMB", shape.files, bytes/1_000_000), func(b *testing.B) { benchmarkFetch(b, files) })
+	}
+}
+
+// benchmarkFetch runs us and the git CLI (init, fetch --depth=1, checkout) in turns, each as a process of its own,
 // against the same server, and reports the ratio of their times and the peaks of their memory. Run it on tmpfs:
 //
 //	TMPDIR=/dev/shm go test -run - -bench Fetch ./deploy/source
-func BenchmarkFetch(b *testing.B) {
+func benchmarkFetch(b *testing.B, files map[string]string) {
 	repo := gittest.NewRepo(b)
-	repo.Commit(sourceTree(4000))
-	sha := repo.Commit(sourceTree(8000))
+	before := map[string]string{} // a history
+	for name, body := range files {
+		if len(before) < len(files)/2 {
+			before[name] = body[:len(body)/2]
+		}
+	}
+	repo.Commit(before)
+	sha := repo.Commit(files)
 	repo.Git("repack", "-adfq")
 	srv := gittest.NewServer(b, repo)
 	self, err := os.Executable()
