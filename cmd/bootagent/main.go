@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.AddCommand(
 		runCommand(), tryCommand(), statusCommand(), timelineCommand(), drainCommand(), undrainCommand(), validateCommand(), versionCommand(),
 		deployCommand(), rollbackCommand(), historyCommand(), logsCommand(), pauseCommand(), resumeCommand(), abortCommand(), promoteCommand(),
-		freezeCommand(), unfreezeCommand(), probeCommand(),
+		freezeCommand(), unfreezeCommand(), cacheCommand(), probeCommand(),
 	)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
