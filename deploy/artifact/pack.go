@@ -65,7 +65,7 @@ func Pack(ctx context.Context, p Packing, out io.Writer) (Packed, error) {
 	defer func() { _ = root.Close() }()
 	pieces := newPieces(out, pieceBytes)
 	// One goroutine, this one: it may have been given a low priority.
-	compressed, err := zstd.NewWriter(pieces, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(windowBytes), zstd.WithEncoderCRC(false))
+	compressed, err := zstd.NewWriter(pieces, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(windowBytes), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return Packed{}, fmt.Errorf("pack %s: %w", p.Dir, err)
 	}
