@@ -152,6 +152,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel(nil)
 
 	w := a.recall()
+	if m := w.memory; m.Serving && m.Port != 0 { // another process of this agent may have ended before it was kept
+		a.keepLater(m.InService.Number)
+	}
 	a.watch(ctx, w.id, cancel)
 	defer a.finish(w)
 

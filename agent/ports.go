@@ -81,7 +81,8 @@ type Preparer interface {
 
 // Cache keeps what was built here for other instances (deploy.Machine).
 type Cache interface {
-	// Keep writes a complete release into the cache, unless it came from there, or is there. It takes its time.
+	// Keep writes a complete release into the cache, unless it came from there, or is there, or can't be kept at all, which is a problem and
+	// no error. It takes its time.
 	Keep(ctx context.Context, number int64) error
 	// CacheProblem is what was wrong with the cache when it was used last, nil where nothing was.
 	CacheProblem() error

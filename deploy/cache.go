@@ -147,7 +147,8 @@ func (m *Machine) wanted(rel model.Release, tree string) (artifact.Wanted, error
 }
 
 // Keep puts a complete release that was built here into the artifact cache, for other instances. It takes its time, at a low priority. A release
-// that came from there, or is there, is no error.
+// that came from there, or is there, is no error. Nor is one that no artifact can be made of, for trying again is of no use: that is a
+// CacheProblem alone.
 func (m *Machine) Keep(ctx context.Context, number int64) error {
 	if m.Cache == nil {
 		return nil
@@ -160,6 +161,10 @@ func (m *Machine) Keep(ctx context.Context, number int64) error {
 		err = fmt.Errorf("release %d is not in the artifact cache, and every new instance builds it: %w", number, err)
 	}
 	m.noteCache(err)
+	var unfit *artifact.UnfitError
+	if errors.As(err, &unfit) {
+		return nil
+	}
 	return err
 }
 
@@ -221,7 +226,7 @@ func (m *Machine) sameRecipe(r releases.Release, app string) error {
 	defer func() { _ = root.Close() }()
 	now, err := recipe.Load(root.FS(), m.Inline)
 	if err != nil {
-		return fmt.Errorf("its recipe can't be read after the build: %w", err)
+		return &artifact.UnfitError{Err: fmt.Errorf("its recipe can't be read after the build: %w", err)}
 	}
 	was, err1 := asStored(r.Recipe)
 	is, err2 := asStored(now)
@@ -229,7 +234,7 @@ func (m *Machine) sameRecipe(r releases.Release, app string) error {
 		return err
 	}
 	if !bytes.Equal(was, is) {
-		return errors.New("its build has changed the recipe that it was built by; let it leave bootagent.yaml alone")
+		return &artifact.UnfitError{Err: errors.New("its build has changed the recipe that it was built by; let it leave bootagent.yaml alone")}
 	}
 	return nil
 }

@@ -181,14 +181,12 @@ func TestABuildThatChangesItsRecipeIsNotKept(t *testing.T) {
 	}}}
 	m := cached(t, src, dir, nil)
 	prepare(t, m, release(7, "a"))
-	if err := m.Keep(t.Context(), 7); err == nil || !strings.Contains(err.Error(), "changed the recipe") {
-		t.Errorf("the error is %v", err)
+	keep(t, m, 7) // is of no use however often it is tried
+	if err := m.CacheProblem(); err == nil || !strings.Contains(err.Error(), "changed the recipe") {
+		t.Errorf("the problem is %v", err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("kept: %v, %v", entries, err)
-	}
-	if m.CacheProblem() == nil {
-		t.Error("nobody is told")
 	}
 }
 

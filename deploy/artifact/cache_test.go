@@ -249,6 +249,38 @@ func TestABadObjectIsNeverFinal(t *testing.T) {
 	}
 }
 
+func TestVerifyingReadsWhatUnpackingLeavesToIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l := &ledger{entries: map[string]artifact.Entry{}}
+	c := instance(t, dir, l)
+	name := c.mustKeep(built(t))
+	verify := func(c caching) error {
+		all, err := c.List(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatal(all, err)
+		}
+		return c.Verify(t.Context(), all[0])
+	}
+	if err := verify(c); err != nil {
+		t.Error(err)
+	}
+	damage(t, filepath.Join(dir, name+".json"), func(data []byte) []byte {
+		m, err := artifact.ParseManifest(data, artifact.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Content.SHA256 = strings.Repeat("0", 64)
+		return encoded(t, m)
+	})
+	for says, c := range map[string]caching{"its content is not": instance(t, dir, nil), "not the one that the fleet has recorded": c} {
+		var bad *artifact.BadError
+		if err := verify(c); !errors.As(err, &bad) || !strings.Contains(err.Error(), says) {
+			t.Errorf("the error is %v, and not %q", err, says)
+		}
+	}
+}
+
 func TestAMissingArchiveIsABadObject(t *testing.T) {
 	t.Parallel()
 	dir, tree := t.TempDir(), built(t)

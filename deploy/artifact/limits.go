@@ -59,11 +59,14 @@ func (l Limits) tarMost() int64 {
 // admit refuses content that is larger than may be, by what its manifest says.
 func (l Limits) admit(c Content) error {
 	l = l.withDefaults()
-	entries := int64(c.Files) + int64(c.Directories) + int64(c.Links)
+	entries := max(c.Files, c.Directories, c.Links)
+	if entries <= l.Files { // else their sum might be no number any more
+		entries = c.Files + c.Directories + c.Links
+	}
 	switch {
 	case c.FileBytes > l.Bytes || c.Bytes > l.tarMost():
 		return &BadError{fmt.Errorf("it has %d bytes of files in a tar of %d, and %d are the most that is unpacked", c.FileBytes, c.Bytes, l.Bytes)}
-	case entries > int64(l.Files):
+	case entries > l.Files:
 		return &BadError{fmt.Errorf("it has %d files, links and directories, and %d are the most that is unpacked", entries, l.Files)}
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -65,7 +64,7 @@ func Pack(ctx context.Context, p Packing, out io.Writer) (Packed, error) {
 	defer func() { _ = root.Close() }()
 	pieces := newPieces(out, pieceBytes)
 	// One goroutine, this one: it may have been given a low priority.
-	compressed, err := zstd.NewWriter(pieces, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(windowBytes), zstd.WithEncoderCRC(false))
+	compressed, err := zstd.NewWriter(pieces, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(windowBytes), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return Packed{}, fmt.Errorf("pack %s: %w", p.Dir, err)
 	}
@@ -260,61 +259,4 @@ func (k *packer) put(h *tar.Header) error {
 		return unfit(err)
 	}
 	return k.tar.WriteHeader(h)
-}
-
-// counted hashes and counts what passes.
-type counted struct {
-	io.Writer
-	hash hash.Hash
-	n    int64
-}
-
-func (c *counted) Write(p []byte) (int, error) {
-	n, err := c.Writer.Write(p)
-	c.hash.Write(p[:n])
-	c.n += int64(n)
-	return n, err
-}
-
-// pieces hashes what passes, whole and in pieces.
-type pieces struct {
-	out     io.Writer
-	size    int64
-	whole   hash.Hash
-	piece   hash.Hash
-	in      int64 // bytes of the piece
-	archive Archive
-}
-
-func newPieces(out io.Writer, size int64) *pieces {
-	return &pieces{out: out, size: size, whole: sha256.New(), piece: sha256.New(), archive: Archive{PieceBytes: size}}
-}
-
-func (s *pieces) Write(p []byte) (int, error) {
-	n, err := s.out.Write(p)
-	s.whole.Write(p[:n])
-	s.archive.Bytes += int64(n)
-	for rest := p[:n]; len(rest) > 0; {
-		part := rest[:min(int64(len(rest)), s.size-s.in)]
-		s.piece.Write(part)
-		if s.in += int64(len(part)); s.in == s.size {
-			s.cut()
-		}
-		rest = rest[len(part):]
-	}
-	return n, err
-}
-
-func (s *pieces) cut() {
-	s.archive.Pieces = append(s.archive.Pieces, hex.EncodeToString(s.piece.Sum(nil)))
-	s.piece.Reset()
-	s.in = 0
-}
-
-func (s *pieces) end() Archive {
-	if s.in > 0 {
-		s.cut()
-	}
-	s.archive.SHA256 = hex.EncodeToString(s.whole.Sum(nil))
-	return s.archive
 }

@@ -4,11 +4,8 @@ import (
 	"archive/tar"
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"strings"
@@ -20,7 +17,7 @@ import (
 )
 
 // Unpack writes an archive's tree into dir, which is empty or which it makes, while r, which it closes, is still being read. What r gives is taken for the
-// manifest's archive: whoever reads it from a store verifies it piece by piece. After an error nothing is left. An archive that is not what its
+// manifest's archive: whoever reads it from a store verifies it piece by piece, which is why the content's own SHA-256 is left to Verify. After an error nothing is left. An archive that is not what its
 // manifest says, or that would write what no release may hold, is a *BadError.
 func Unpack(ctx context.Context, r io.ReadCloser, m Manifest, dir string, limits Limits) (err error) {
 	w, err := tree.New(dir, limits.tree(m.Home))
@@ -35,17 +32,13 @@ func Unpack(ctx context.Context, r io.ReadCloser, m Manifest, dir string, limits
 	}
 	defer d.Close() // which waits for a Read of r
 	defer func() { err = errors.Join(err, r.Close()) }()
-	content := newHashed(d, m.Content.Bytes)
-	defer content.close()
+	content := &exact{d, m.Content.Bytes}
 	u := &unpacking{ctx: ctx, writer: w, content: m.Content}
 	if err := u.entries(tar.NewReader(bufio.NewReaderSize(content, 128<<10))); err != nil {
 		return source.blame(err)
 	}
 	if err := content.rest(); err != nil {
 		return source.blame(err)
-	}
-	if got := content.sum(); got != m.Content.SHA256 {
-		return &BadError{fmt.Errorf("its content's SHA-256 is %s, and its manifest says %s", got, m.Content.SHA256)}
 	}
 	return source.blame(w.Finish(ctx))
 }
@@ -155,69 +148,29 @@ func (u *unpacking) entry(h *tar.Header, content io.Reader) error {
 	return &tree.HostileError{Path: h.Name, Reason: fmt.Sprintf("it is of the kind %q; an artifact holds files, directories and symbolic links alone", h.Typeflag)}
 }
 
-// hashed hashes what is read through it, in a goroutine of its own, and reads no more than it may.
-type hashed struct {
-	r     io.Reader
-	left  int64
-	hash  hash.Hash
-	full  chan []byte
-	empty chan []byte
-	done  chan struct{}
-	ended bool
+// exact counts what is read through it, and gives no more than it may.
+type exact struct {
+	r    io.Reader
+	left int64
 }
 
-const hashBuffer = 128 << 10
-
-func newHashed(r io.Reader, size int64) *hashed {
-	h := &hashed{r: r, left: size, hash: sha256.New(), full: make(chan []byte, 4), empty: make(chan []byte, 4), done: make(chan struct{})}
-	for range cap(h.empty) {
-		h.empty <- make([]byte, hashBuffer)
-	}
-	go func() {
-		defer close(h.done)
-		for p := range h.full {
-			h.hash.Write(p)
-			h.empty <- p[:hashBuffer]
-		}
-	}()
-	return h
-}
-
-func (h *hashed) Read(p []byte) (int, error) {
-	n, err := h.r.Read(p[:min(len(p), hashBuffer)])
-	if h.left -= int64(n); h.left < 0 {
+func (e *exact) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if e.left -= int64(n); e.left < 0 {
 		return 0, errTooLong
-	}
-	if n > 0 {
-		b := <-h.empty
-		copy(b[:n], p[:n])
-		h.full <- b[:n]
 	}
 	return n, err
 }
 
 var errTooLong = errors.New("it goes on beyond what its manifest says")
 
-// rest reads what a tar has behind its last entry.
-func (h *hashed) rest() error {
-	if _, err := io.Copy(io.Discard, struct{ io.Reader }{h}); err != nil {
+// rest reads what a tar has behind its last entry. At the end zstd has compared its own checksum of all.
+func (e *exact) rest() error {
+	if _, err := io.Copy(io.Discard, struct{ io.Reader }{e}); err != nil {
 		return err
 	}
-	if h.left != 0 {
-		return fmt.Errorf("it ends %d bytes before what its manifest says", h.left)
+	if e.left != 0 {
+		return fmt.Errorf("it ends %d bytes before what its manifest says", e.left)
 	}
 	return nil
-}
-
-func (h *hashed) sum() string {
-	h.close()
-	return hex.EncodeToString(h.hash.Sum(nil))
-}
-
-func (h *hashed) close() {
-	if !h.ended {
-		h.ended = true
-		close(h.full)
-	}
-	<-h.done
 }

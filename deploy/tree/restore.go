@@ -43,7 +43,7 @@ func (w *Writer) Restore(ctx context.Context, name string, size int64, m Meta, r
 	if err := w.admit(name, size, size); err != nil {
 		return err
 	}
-	if err := restoreAt(ctx, at.file, base, size, m, r, w.buffer()); err != nil {
+	if err := w.restoreAt(ctx, at.file, base, size, m, r); err != nil {
 		return collision(name, err)
 	}
 	return nil
@@ -88,16 +88,14 @@ func (w *Writer) buffer() []byte {
 }
 
 // restoreAt makes a file in an open directory, without what os.File does for files that are waited for.
-func restoreAt(ctx context.Context, dir *os.File, name string, size int64, m Meta, r io.Reader, buf []byte) error {
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+func (w *Writer) restoreAt(ctx context.Context, dir *os.File, name string, size int64, m Meta, r io.Reader) error {
+	perm := uint32(m.Perm.Perm())
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
 	if err != nil {
 		return &os.PathError{Op: "create", Path: name, Err: err}
 	}
-	err = pour(ctx, fd, name, size, r, buf)
-	if err == nil {
-		if err = unix.Fchmod(fd, uint32(m.Perm.Perm())); err != nil {
-			err = &os.PathError{Op: "chmod", Path: name, Err: err}
-		}
+	if err = pour(ctx, fd, name, size, r, w.buffer()); err == nil {
+		err = w.setMode(fd, name, perm)
 	}
 	if closed := unix.Close(fd); err == nil && closed != nil {
 		err = &os.PathError{Op: "close", Path: name, Err: closed}
@@ -108,6 +106,27 @@ func restoreAt(ctx context.Context, dir *os.File, name string, size int64, m Met
 	at := unix.NsecToTimespec(m.Time.Unix() * int64(time.Second))
 	if err := unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "set the time of", Path: name, Err: err}
+	}
+	return nil
+}
+
+// setMode sees to a new file's permissions, from which the umask may have taken bits: what it does to one it does to all that ask for
+// the same.
+func (w *Writer) setMode(fd int, name string, perm uint32) error {
+	if w.asAsked[perm] {
+		return nil
+	}
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	if err == nil && st.Mode&0o7777 == perm {
+		if w.asAsked == nil {
+			w.asAsked = map[uint32]bool{}
+		}
+		w.asAsked[perm] = true
+		return nil
+	}
+	if err = unix.Fchmod(fd, perm); err != nil {
+		return &os.PathError{Op: "chmod", Path: name, Err: err}
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ type Writer struct {
 	closed  bool
 	modes   []dirMode // to be set in Finish
 	buf     []byte
+	asAsked map[uint32]bool // permissions that the umask leaves alone
 
 	spoolOnce sync.Once
 	spool     *os.File
