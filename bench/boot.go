@@ -249,12 +249,14 @@ func wherever(all []booted) string {
 // awsCLI finds the AWS CLI: the one that is named, the pinned one of the tests, the one in PATH.
 func awsCLI(named string) (string, error) {
 	if named != "" {
-		return filepath.Abs(named)
-	}
-	if pinned, err := filepath.Abs(".cache/venv/bin/aws"); err == nil {
-		if _, err := os.Stat(pinned); err == nil {
-			return pinned, nil
+		path, err := exec.LookPath(named)
+		if err != nil {
+			return "", fmt.Errorf("-aws names no program that can be run: %w", err)
 		}
+		return filepath.Abs(path)
+	}
+	if pinned, err := exec.LookPath("./.cache/venv/bin/aws"); err == nil {
+		return filepath.Abs(pinned)
 	}
 	path, err := exec.LookPath("aws")
 	if err != nil {

@@ -131,7 +131,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 			continue
 		}
 		b.say("%s", p.title)
-		if err := p.run(b, ctx, s); err != nil {
+		err := p.run(b, ctx, s)
+		if ctx.Err() != nil { // whatever it was that it ended
+			err = context.Cause(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
