@@ -121,17 +121,17 @@ func TestTheReportSaysWhatIsMissing(t *testing.T) {
 	whole := &section{title: "Boot", table: table{head: []string{"", "whole"}, rows: [][]string{{"ours", "1.00 s"}}}}
 	whole.notMeasured("there is no cache")
 	whole.note("twice %d", 2)
-	text := report{machine: []fact{{"date", "today"}}, turns: 1, sections: []*section{whole}}.markdown()
+	text := report{machine: []fact{{"date", "today"}}, turns: 1, busy: busy("1.70 1 1 2/3 4", 2), sections: []*section{whole}}.markdown()
 	for _, want := range []string{
-		"**No result: 1 turn only", "- date: today\n", "each measured 1 time,", "## Boot\n\n|  | whole |\n|---|---|\n| ours | 1.00 s |\n",
+		"**No result: 1 turn only", "**The machine was busy with other things: a load of 1.7 on 2 cores.", "- date: today\n", "each measured 1 time,", "## Boot\n\n|  | whole |\n|---|---|\n| ours | 1.00 s |\n",
 		"\n**Not measured**: there is no cache.\n\n- twice 2\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)
 		}
 	}
-	if text := (report{turns: enough}).markdown(); strings.Contains(text, "No result") {
-		t.Errorf("five turns are enough:\n%s", text)
+	if text := (report{turns: enough, busy: busy("0.90 1 1 2/3 4", 2)}).markdown(); strings.Contains(text, "**") {
+		t.Errorf("five turns on a quiet machine are enough:\n%s", text)
 	}
 }
 

@@ -89,7 +89,7 @@ func (b *bench) boot(ctx context.Context, s *section) error {
 	s.notMeasured("bootagent, warm: there is no artifact cache yet")
 	s.note("Own overhead = whole − build − app start − balancer, in each boot; it aims at half of the script's at most. App start is that of the app by itself, until its " +
 		"first answer; balancer is from the arrival of the registration until the region finds the target healthy. The builds share one cache of Go's; the agent's runs at low priority.")
-	s.note("CPU is that of the agent or the script with all that they ran, the build and, for the script, five calls or more of the AWS CLI; not the app.")
+	s.note("CPU is that of the agent or the script with all that they ran, the build and, for the script, four calls or more of the AWS CLI; not the app.")
 	s.note("[The script](baseline/user-data.sh) does less: it reads no environment of the app's from Parameter Store, bounds and checks nothing that it fetches, and " +
 		"keeps no hook open by heartbeats.")
 	return nil
@@ -249,12 +249,14 @@ func wherever(all []booted) string {
 // awsCLI finds the AWS CLI: the one that is named, the pinned one of the tests, the one in PATH.
 func awsCLI(named string) (string, error) {
 	if named != "" {
-		return filepath.Abs(named)
-	}
-	if pinned, err := filepath.Abs(".cache/venv/bin/aws"); err == nil {
-		if _, err := os.Stat(pinned); err == nil {
-			return pinned, nil
+		path, err := exec.LookPath(named)
+		if err != nil {
+			return "", fmt.Errorf("-aws names no program that can be run: %w", err)
 		}
+		return filepath.Abs(path)
+	}
+	if pinned, err := exec.LookPath("./.cache/venv/bin/aws"); err == nil {
+		return filepath.Abs(pinned)
 	}
 	path, err := exec.LookPath("aws")
 	if err != nil {

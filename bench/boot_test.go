@@ -175,3 +175,17 @@ func TestAScriptThatFailsAbandonsTheLaunch(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAWSCLIThatIsNamedMustBeThere(t *testing.T) {
+	t.Parallel()
+	if got, err := awsCLI(filepath.Join(t.TempDir(), "aws")); err == nil {
+		t.Errorf("got %s", got)
+	}
+	named := filepath.Join(t.TempDir(), "aws")
+	if err := os.WriteFile(named, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := awsCLI(named); err != nil || got != named {
+		t.Errorf("got %s, %v", got, err)
+	}
+}

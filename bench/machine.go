@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -30,6 +32,16 @@ func describe(ctx context.Context, aws string) []fact {
 		cli = output(ctx, path, "--version")
 	}
 	return append(facts, fact{"aws", cli})
+}
+
+// busy says so when more than half of the processors had other work in the last minute: from /proc/loadavg.
+func busy(loadavg string, cores int) string {
+	first, _, _ := strings.Cut(loadavg, " ")
+	load, err := strconv.ParseFloat(first, 64)
+	if err != nil || load <= float64(cores)/2 {
+		return ""
+	}
+	return fmt.Sprintf("a load of %.1f on %s", load, count(cores, "core"))
 }
 
 const unknown = "unknown"

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -123,7 +124,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	r := report{machine: describe(ctx, o.aws), turns: o.turns}
+	r := report{machine: describe(ctx, o.aws), turns: o.turns, busy: busy(file("/proc/loadavg"), runtime.NumCPU())}
 	for _, p := range parts() {
 		s := &section{title: p.title}
 		if r.sections = append(r.sections, s); !slices.Contains(chosen, p.name) {
@@ -131,7 +132,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 			continue
 		}
 		b.say("%s", p.title)
-		if err := p.run(b, ctx, s); err != nil {
+		err := p.run(b, ctx, s)
+		if ctx.Err() != nil { // whatever it was that it ended
+			err = context.Cause(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 type report struct {
 	machine  []fact
 	turns    int
+	busy     string // what else the machine did when the run began, "" for next to nothing
 	sections []*section
 }
 
@@ -46,6 +47,9 @@ func (r report) markdown() string {
 	out.WriteString("# Results\n\nWritten by `make bench`; not to be edited.\n\n")
 	if r.turns < enough {
 		fmt.Fprintf(&out, "**No result: %s only, where medians of at least %d are asked for.**\n\n", count(r.turns, "turn"), enough)
+	}
+	if r.busy != "" {
+		fmt.Fprintf(&out, "**The machine was busy with other things: %s. Times are too long, most of all those of builds at low priority.**\n\n", r.busy)
 	}
 	for _, f := range r.machine {
 		fmt.Fprintf(&out, "- %s: %s\n", f.name, f.value)
