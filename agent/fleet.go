@@ -93,6 +93,8 @@ func (a *Agent) sense(w *world) {
 		if f.passing == nil {
 			f.passing = &now
 		}
+	case w.monitor != nil && w.monitor.health.State().Status == health.Unknown: // it passed on its way into service, and was not asked since
+		f.passing = nil
 	default:
 		f.passing = nil
 		if f.down == nil {

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/bootagent/bootagent/health"
 	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/rollout"
 )
@@ -169,5 +170,19 @@ func TestHowLongTheOldReleaseWasDownIsNotHeldAgainstTheNewOne(t *testing.T) {
 	w.desired.Rules.UnhealthyGrace = time.Minute
 	if s := a.self(w, rollout.Release{}, false); s.Failing {
 		t.Error("the new release fails at once")
+	}
+}
+
+func TestAReleaseThatWasNotYetAskedInServiceIsNotDown(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Log: zap.NewNop()})
+	w := &world{memory: Memory{InService: one, Serving: true, Port: 8080}, monitor: &monitor{health: health.NewMonitor(health.MonitorOptions{})}}
+	a.sense(w)
+	if w.fleet.down != nil || w.fleet.passing != nil {
+		t.Error("nobody has asked it, and it is said to be down, or to pass")
+	}
+	w.monitor = nil
+	if a.sense(w); w.fleet.down == nil {
+		t.Error("nothing runs, and it is not down")
 	}
 }
