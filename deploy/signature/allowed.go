@@ -169,7 +169,7 @@ func matchList(patterns, name string) bool {
 	found := false
 	for p := range strings.SplitSeq(patterns, ",") {
 		positive, negated := strings.CutPrefix(p, "!")
-		if matchPattern(positive, name) {
+		if MatchPattern(positive, name) {
 			if negated {
 				return false
 			}
@@ -179,8 +179,9 @@ func matchList(patterns, name string) bool {
 	return found
 }
 
-// matchPattern knows * and ?, in linear space and at most quadratic time.
-func matchPattern(pattern, text string) bool {
+// MatchPattern says whether a text fits a pattern of OpenSSH, in which * and ? match any characters: in linear space and at most
+// quadratic time.
+func MatchPattern(pattern, text string) bool {
 	p, t, star, resume := 0, 0, -1, 0
 	for t < len(text) {
 		switch {

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/bootagent/bootagent/deploy/signature"
 )
 
 // knownHostsMax bounds the text of known hosts, in bytes.
@@ -79,7 +81,7 @@ func matchesHost(patterns []string, name string) bool {
 		if strings.HasPrefix(p, "|") {
 			match = matchesHash(p, name)
 		} else {
-			match = wildcardMatch(strings.ToLower(p), name)
+			match = signature.MatchPattern(strings.ToLower(p), name)
 		}
 		if match && negated {
 			return false
@@ -103,27 +105,6 @@ func matchesHash(hashed, name string) bool {
 	mac := hmac.New(sha1.New, salt)
 	mac.Write([]byte(name))
 	return hmac.Equal(mac.Sum(nil), want)
-}
-
-// wildcardMatch knows * and ?, which match any characters here, in linear space and at most quadratic time.
-func wildcardMatch(pattern, text string) bool {
-	p, t, star, resume := 0, 0, -1, 0
-	for t < len(text) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, resume = p, t
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == text[t]):
-			p++
-			t++
-		case star >= 0:
-			resume++
-			p, t = star+1, resume
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
 
 func (p *pins) empty() bool { return len(p.keys) == 0 && len(p.authorities) == 0 }

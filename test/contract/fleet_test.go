@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/bootagent/bootagent/internal/region"
 	"github.com/bootagent/bootagent/internal/region/autoscaling"
 	"github.com/bootagent/bootagent/internal/region/elbv2"
@@ -23,23 +21,13 @@ func TestBalancersAndGroupsTellTheSameStoriesAsMoto(t *testing.T) {
 			t.Parallel()
 			s := newFleetTeller(t, smallRegion(t))
 			story.tell(s)
-			if diff := cmp.Diff(story.want, s.lines); diff != "" {
-				t.Errorf("the region differs from what AWS documents (-want +got):\n%s", diff)
-			}
+			sameAsDocumented(t, story.want, s.lines)
 		})
 		t.Run("moto/"+story.name, func(t *testing.T) {
 			t.Parallel()
 			s := newFleetTeller(t, motoPlace(t))
 			story.tell(s)
-			diff := cmp.Diff(story.want, s.lines)
-			switch {
-			case diff == "" && story.motoIsWrong != "":
-				t.Errorf("moto is right by now: take its reason out (%s)", story.motoIsWrong)
-			case diff != "" && story.motoIsWrong == "":
-				t.Errorf("moto differs, and nothing says why (-want +moto):\n%s", diff)
-			case diff != "":
-				t.Logf("moto differs as expected (%s):\n%s", story.motoIsWrong, diff)
-			}
+			sameAsMoto(t, story.want, s.lines, story.motoIsWrong)
 		})
 	}
 }

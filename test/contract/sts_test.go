@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
-	"github.com/google/go-cmp/cmp"
 )
 
 // roleTeller tells a story of roles: as with teller, each method makes one call
@@ -187,23 +186,13 @@ func TestRolesTellTheSameStoriesAsMoto(t *testing.T) {
 			t.Parallel()
 			s := newRoleTeller(t, smallRegion(t).endpoint)
 			story.tell(s)
-			if diff := cmp.Diff(story.want, s.lines); diff != "" {
-				t.Errorf("the region differs from what AWS documents (-want +got):\n%s", diff)
-			}
+			sameAsDocumented(t, story.want, s.lines)
 		})
 		t.Run("moto/"+story.name, func(t *testing.T) {
 			t.Parallel()
 			s := newRoleTeller(t, freshMoto(t))
 			story.tell(s)
-			diff := cmp.Diff(story.want, s.lines)
-			switch {
-			case diff == "" && story.motoIsWrong != "":
-				t.Errorf("moto is right by now: take its reason out (%s)", story.motoIsWrong)
-			case diff != "" && story.motoIsWrong == "":
-				t.Errorf("moto differs, and nothing says why (-want +moto):\n%s", diff)
-			case diff != "":
-				t.Logf("moto differs as expected (%s):\n%s", story.motoIsWrong, diff)
-			}
+			sameAsMoto(t, story.want, s.lines, story.motoIsWrong)
 		})
 	}
 }
