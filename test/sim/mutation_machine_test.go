@@ -3,8 +3,10 @@
 package sim
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/bootagent/bootagent/agent"
 	"github.com/bootagent/bootagent/internal/model"
@@ -24,7 +26,7 @@ func machineMutations() []Mutation {
 			}
 		}},
 		{Name: "S3: the very first release bakes on a part of the group", Group: func(g *rollout.Group) { g.Desired = 1 }},
-		{Name: "S3: an instance registers on what it read some time ago", From: 3472, Stale: func(step agent.Step) bool {
+		{Name: "S3: an instance registers on what it read some time ago", Scenario: launches, Stale: func(step agent.Step) bool {
 			_, is := step.(agent.Register)
 			return is
 		}},
@@ -50,5 +52,17 @@ func machineMutations() []Mutation {
 				return is && c.Result == model.HookAbandon
 			})
 		}},
+	}
+}
+
+// launches makes rollouts short, with a machine that launches in the middle of each.
+func launches(s *Scenario) {
+	s.Policy.Bake, s.Policy.MinHealthyTime, s.Policy.Canary = rollout.Duration(time.Second), rollout.Duration(time.Second), 0
+	s.Events = nil
+	for n := range 8 {
+		at := time.Duration(10+100*n) * time.Second
+		s.Events = append(s.Events,
+			Event{At: at, Kind: MachineDies, N: n},
+			Event{At: at + 45*time.Second, Kind: DeployRelease, Release: Behaviour{Revision: fmt.Sprintf("%040x", n+1<<20)}})
 	}
 }

@@ -147,7 +147,7 @@ func (p *process) sense() {
 // consult reads the records and asks Step.
 func (p *process) consult() {
 	w := p.in.w
-	if !p.reaches() || w.chance(w.scenario.Noise.Throttled) {
+	if !p.reaches() || w.chance(w.scenario.Noise.Throttled) || w.mutation.unread(p) {
 		if w.now-max(p.reached, p.born) < time.Minute {
 			return // the last decision stands, and nothing that needs a fresh one is done
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/bootagent/bootagent/agent"
+	"github.com/bootagent/bootagent/internal/model"
 	"github.com/bootagent/bootagent/rollout"
 )
 
@@ -28,6 +29,8 @@ type Mutation struct {
 	Blind bool
 	// Attached searches fleets that Auto Scaling registers.
 	Attached bool
+	// Scenario turns a scenario towards the trouble that the guard is against, where that is too rare to wait for.
+	Scenario func(s *Scenario)
 }
 
 // step is production's Step, with the mutation around it.
@@ -44,10 +47,14 @@ func (m Mutation) step(v rollout.View, memory rollout.Memory, now time.Duration)
 
 // generate makes the scenario of a seed, of the kind of fleets that the mutation is looked for in.
 func (m Mutation) generate(seed uint64) *Scenario {
+	s := Generate(seed)
 	if m.Attached {
-		return GenerateAttached(seed)
+		s = GenerateAttached(seed)
 	}
-	return Generate(seed)
+	if m.Scenario != nil {
+		m.Scenario(s)
+	}
+	return s
 }
 
 // plan is production's Plan, with the mutation around it.
@@ -60,6 +67,12 @@ func (m Mutation) plan(o agent.Observed, d agent.Desired, memory agent.Memory, n
 		steps = m.Steps(steps)
 	}
 	return steps
+}
+
+// unread says whether an agent does not look at the records, because a look of a while ago does for it: one that launches, where
+// steps are taken on old decisions. Being cut off in that very minute comes too seldom to wait for.
+func (m Mutation) unread(p *process) bool {
+	return m.Stale != nil && p.known && p.in.lifecycle() == model.LifecyclePendingWait && p.in.w.now-p.reached < 50*time.Second
 }
 
 func (m Mutation) stale(step agent.Step) bool { return m.Stale != nil && m.Stale(step) }
