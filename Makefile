@@ -46,7 +46,7 @@ demo: build
 # first that breaks an invariant, and shows it.
 SEEDS ?= 2000
 sim:
-	GOGC=400 $(GO) test -count=1 -timeout 2h ./test/sim -run Invariants -v -seeds $(SEEDS)
+	GOGC=1600 $(GO) test -count=1 -timeout 2h ./test/sim -run Invariants -v -seeds $(SEEDS)
 
 # Real machines, booted from a Debian image that is made once: systemd as PID 1, cloud-init. Linux and root.
 e2e: $(TOOLS)/nfpm

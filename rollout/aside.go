@@ -1,9 +1,6 @@
 package rollout
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 // An instance that Auto Scaling registers switches in standby. That is written into its part before it enters, and taken out
 // when it is back; whoever leads brings back what an agent has left there that is gone.
@@ -44,12 +41,12 @@ func (s *step) anyAside() bool {
 
 // forsaken says for which instances an agent that is gone has left the mark: it has not moved for two leases.
 func (s *step) forsaken() (out []string) {
-	for _, id := range slices.Sorted(maps.Keys(s.Rollout.Parts)) {
-		name := partPrefix + id
-		if s.Rollout.Parts[id].Aside && id != s.Self.ID && s.still("aside/"+id, s.Rollout.text[name]) >= 2*Lease {
+	for id, p := range s.Rollout.Parts {
+		if p.Aside && id != s.Self.ID && s.still("aside/"+id, s.Rollout.text[partPrefix+id]) >= 2*Lease {
 			out = append(out, id)
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 
