@@ -43,10 +43,10 @@ func (p *plan) leaveEmpty() {
 }
 
 // Serves is the release that this instance serves, as far as anybody asks who may send it elsewhere; zero for none. It is what came into
-// service, but for an instance that was brought back from standby in the middle of a switch, by another agent, or before a reboot: there
-// it is what runs.
+// service, but for an instance that was brought back from standby in the middle of a switch, by another agent, or before a reboot, and for
+// one that has started something else since its reboot, which the balancer took at once: there it is what runs.
 func (m Memory) Serves(o Observed, rules Rules) model.Release {
-	if rules.Attached && m.Aside && o.Membership.Lifecycle == model.LifecycleInService {
+	if rules.Attached && (m.Aside || !m.Serving) && o.Membership.Lifecycle == model.LifecycleInService {
 		for _, u := range o.Units {
 			if u.Port != 0 && u.State == unit.Running && !m.failed(u.Release) && (m.Serving || o.Targets[u.Port].Healthy) {
 				return u.Release

@@ -160,6 +160,25 @@ func TestAnOldAnswerDoesNotSayWhereTheInstanceIs(t *testing.T) {
 	}
 }
 
+// It rebooted in a fleet without a stable release, started the next one, and that was aborted: the balancer has taken what runs, which
+// must not be stopped under its requests, and the fleet has to know to send it to standby.
+func TestWhatRunsSinceARebootIsServedOnceTheBalancerTakesIt(t *testing.T) {
+	t.Parallel()
+	o, d, m := scenery(attached(), grouped(), prepared(one, two), served(one), runs(two, 8080), target(8080, initialTarget))
+	m.Serving = false
+	if got := m.Serves(o, d.Rules); !got.IsZero() {
+		t.Errorf("before the balancer finds it healthy it serves %s", got)
+	}
+	o.Targets[8080] = Target{Registered: true, Everywhere: true, Healthy: true}
+	if got := m.Serves(o, d.Rules); got != two {
+		t.Errorf("it serves %s", got)
+	}
+	d.Rules.Attached = false
+	if got := m.Serves(o, d.Rules); !got.IsZero() {
+		t.Errorf("where it registers itself it serves %s", got)
+	}
+}
+
 // It was brought back with the new release, and rebooted before that was taken into service: what has requests is not the old one.
 func TestWhatTheBalancerSendsRequestsToServesAlsoAfterAReboot(t *testing.T) {
 	t.Parallel()
