@@ -34,11 +34,16 @@ func targetsOf(health []model.TargetHealth) map[int]Target {
 // that passes its checks here: long enough for the slowest interval AWS allows
 // (300 s) to come round once, and more where it is usual (30 s).
 func balancerPatience(groups []model.TargetGroup) time.Duration {
+	return max(2*time.Minute, 3*checkInterval(groups))
+}
+
+// checkInterval is the longest between two checks of the balancer, 0 while that is not known: a target is healthy once it is in every group.
+func checkInterval(groups []model.TargetGroup) time.Duration {
 	longest := 0
 	for _, g := range groups {
 		longest = max(longest, g.HealthCheckInterval)
 	}
-	return max(2*time.Minute, 3*time.Duration(longest)*time.Second)
+	return time.Duration(longest) * time.Second
 }
 
 // awaitBalancer polls the target until it is healthy in every group. A target
@@ -48,7 +53,7 @@ func (a *Agent) awaitBalancer(ctx context.Context, on scene, s AwaitBalancer) er
 	patience := balancerPatience(on.groups)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	pause, longest := Pace{Group: on.membership.Desired}.Await()
+	pause, longest := Pace{Group: on.membership.Desired}.Await(checkInterval(on.groups))
 	var last error
 	for {
 		health, err := a.Balancer.Health(ctx, on.id.InstanceID, []int{s.Port})

@@ -30,6 +30,8 @@ const (
 	eachWaiting  = 100 * time.Millisecond
 	firstWaiting = 5 * time.Millisecond
 	eachFailed   = 50 * time.Millisecond
+	// ELBv2's default between two checks of a target.
+	usualInterval = 30 * time.Second
 )
 
 // Release is the pause between two reads of the release parameter.
@@ -66,9 +68,17 @@ func (p Pace) Later() time.Duration { return p.each(eachTargets) }
 // Again is the least pause after a look at the targets that failed: where it was throttled many were, and would be again.
 func (p Pace) Again() time.Duration { return p.each(eachFailed) }
 
-// Await gives the pauses between two looks at a target that is to become healthy: the first, and the longest that it grows to.
-func (p Pace) Await() (first, longest time.Duration) {
-	return max(500*time.Millisecond, p.each(firstWaiting)), max(5*time.Second, p.each(eachWaiting))
+// Await gives the pauses between two looks at a target that is to become healthy: the first, and the longest that it grows to. Interval is
+// that of the health check it waits for, 0 where nobody knows: a new target is healthy after the first check that it passes, which
+// comes within one interval, so to look a few times in each is to lose little of it.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+func (p Pace) Await(interval time.Duration) (first, longest time.Duration) {
+	if interval <= 0 {
+		interval = usualInterval
+	}
+	first = min(max(interval/50, 100*time.Millisecond), 500*time.Millisecond)
+	longest = min(max(interval/6, 500*time.Millisecond), 5*time.Second)
+	return max(first, p.each(firstWaiting)), max(longest, p.each(eachWaiting))
 }
 
 func (p Pace) share(each time.Duration) time.Duration { return max(pollLeast, p.each(each)) }

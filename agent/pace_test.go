@@ -20,7 +20,7 @@ func TestALargeFleetLooksLessOften(t *testing.T) {
 		if got := perSecond(p.Targets(false)); got > 5 {
 			t.Errorf("%d instances look at their targets %.1f times a second", group, got)
 		}
-		first, longest := p.Await()
+		first, longest := p.Await(5 * time.Second)
 		if got := perSecond(longest); got > 10 || first > longest {
 			t.Errorf("%d instances that wait look at their targets %.1f times a second, after %s first", group, got, first)
 		}
@@ -48,8 +48,23 @@ func TestWhoHoldsALeaseLooksInTimeToRenewIt(t *testing.T) {
 
 func TestAnInstanceThatBootsAloneWaitsForNothing(t *testing.T) {
 	t.Parallel()
-	p := Pace{}
-	if first, longest := p.Await(); first != 500*time.Millisecond || longest != 5*time.Second || p.Later() != 0 || p.Again() != 0 {
-		t.Errorf("it waits %s, %s, %s and %s", first, longest, p.Later(), p.Again())
+	if p := (Pace{}); p.Later() != 0 || p.Again() != 0 {
+		t.Errorf("it waits %s and %s", p.Later(), p.Again())
+	}
+}
+
+func TestWhoWaitsForTheBalancerLooksAsOftenAsItsInterval(t *testing.T) {
+	t.Parallel()
+	for interval, want := range map[time.Duration][2]time.Duration{
+		0:                 {500 * time.Millisecond, 5 * time.Second}, // not known yet
+		time.Second:       {100 * time.Millisecond, 500 * time.Millisecond},
+		5 * time.Second:   {100 * time.Millisecond, 5 * time.Second / 6},
+		10 * time.Second:  {200 * time.Millisecond, 10 * time.Second / 6},
+		30 * time.Second:  {500 * time.Millisecond, 5 * time.Second},
+		300 * time.Second: {500 * time.Millisecond, 5 * time.Second},
+	} {
+		if first, longest := (Pace{Group: 3}).Await(interval); first != want[0] || longest != want[1] {
+			t.Errorf("a check each %s is looked for after %s, and each %s at the most; want %s", interval, first, longest, want)
+		}
 	}
 }

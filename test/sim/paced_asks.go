@@ -101,7 +101,7 @@ func (p *paced) requests(step agent.Step, answer func(error)) {
 	case agent.CompleteHook:
 		p.account.call("autoscaling:CompleteLifecycleAction", answer)
 	case agent.AwaitBalancer:
-		first, longest := p.pace().Await()
+		first, longest := p.pace().Await(0)
 		p.await(s, p.in.w.now+2*time.Minute, first, longest, answer)
 	default:
 		answer(nil)
