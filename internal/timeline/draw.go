@@ -11,7 +11,7 @@ const width = 40 // columns of the bars
 
 // Draw draws the spans as bars, a block a release, each on its own scale: what
 // stands above each other in a block went on at the same time. A span that
-// goes on ends in ">", one that failed says why.
+// goes on ends in ">", one that failed says why. Below a release stands its critical path.
 func Draw(out io.Writer, spans []Span, now time.Time) {
 	for _, block := range blocks(spans) {
 		begin, end := block[0].Start, block[0].Start
@@ -19,7 +19,7 @@ func Draw(out io.Writer, spans []Span, now time.Time) {
 			if s.Start.Before(begin) {
 				begin = s.Start
 			}
-			if e := s.Start.Add(s.Duration(now)); e.After(end) {
+			if e := s.end(now); e.After(end) {
 				end = e
 			}
 		}
@@ -31,6 +31,11 @@ func Draw(out io.Writer, spans []Span, now time.Time) {
 		fmt.Fprintf(out, "%s, from %s, %s in all\n", title, begin.Local().Format(time.TimeOnly), seconds(whole))
 		for _, s := range block {
 			fmt.Fprintf(out, "  %-10s %8s  %s\n", s.Phase, seconds(s.Duration(now)), bar(s, begin, whole, now))
+		}
+		if release := block[0].Release; release != 0 {
+			if path := Path(spans, release, now); len(path) > 1 {
+				fmt.Fprintf(out, "  %s\n", tell(path, now))
+			}
 		}
 	}
 }
@@ -59,7 +64,7 @@ func bar(s Span, begin time.Time, whole time.Duration, now time.Time) string {
 		return int(int64(width) * int64(t.Sub(begin)) / int64(whole))
 	}
 	from := min(at(s.Start), width-1)
-	to := max(at(s.Start.Add(s.Duration(now))), from+1)
+	to := max(at(s.end(now)), from+1)
 	line := strings.Repeat(" ", from) + strings.Repeat("█", to-from)
 	if s.End.IsZero() {
 		line += ">"
