@@ -95,6 +95,8 @@ type Agent struct {
 		names map[string]string
 		mask  *mask.Mask
 		last  map[string]string // as they were read last; nil before that
+		ahead model.Release     // for which they were read while it was prepared, and when
+		at    time.Time
 	}
 
 	mu     sync.Mutex // guards what status reads

@@ -94,8 +94,9 @@ func (a *Agent) perform(ctx context.Context, on scene, step Step) result {
 	}
 }
 
-// prepare brings the release onto the disk.
+// prepare brings the release onto the disk, and reads meanwhile what its start needs.
 func (a *Agent) prepare(ctx context.Context, s Prepare) error {
+	a.goes(func() { a.readAhead(ctx, s.Release) })
 	prepared, err := a.Preparer.Prepare(ctx, s.Release, a.Spans)
 	if err != nil {
 		return err

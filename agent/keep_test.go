@@ -18,6 +18,7 @@ type shelf struct {
 
 func (s shelf) Keep(ctx context.Context, number int64) error { return s.keep(ctx, number) }
 func (s shelf) CacheProblem() error                          { return nil }
+func (s shelf) Warm(context.Context)                         {}
 
 // keeping runs the keeper of what was built, in synctest's time, and gives the numbers that were tried.
 func keeping(t *testing.T, keep func(ctx context.Context, number int64) error, test func(a *Agent)) (tried []int64) {

@@ -81,6 +81,8 @@ type Preparer interface {
 
 // Cache keeps what was built here for other instances (deploy.Machine).
 type Cache interface {
+	// Warm does what the first look into the cache needs, and any release: what goes wrong shows then.
+	Warm(ctx context.Context)
 	// Keep writes a complete release into the cache, unless it came from there, or is there, or can't be kept at all, which is a problem and
 	// no error. It takes its time.
 	Keep(ctx context.Context, number int64) error

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -44,9 +45,37 @@ func (a *Agent) readSecrets(ctx context.Context) (map[string]string, error) {
 	return secrets, nil
 }
 
+// ahead is for how long an environment that was read while a release was prepared is as good as one that is read when it starts.
+const ahead = time.Minute
+
+// readAhead reads the app's environment before it is needed. Where that fails the start reads it, and says why.
+func (a *Agent) readAhead(ctx context.Context, rel model.Release) {
+	ctx, cancel := context.WithTimeout(ctx, write)
+	defer cancel()
+	end := a.Spans.Begin("secrets", rel.Number)
+	began := a.Now()
+	_, err := a.readSecrets(ctx)
+	end(err)
+	if err == nil {
+		a.secrets.Lock()
+		defer a.secrets.Unlock()
+		a.secrets.ahead, a.secrets.at = rel, began
+	}
+}
+
+// readBefore gives what was read for a release while it was prepared, and false where that was too long ago.
+func (a *Agent) readBefore(rel model.Release) (map[string]string, bool) {
+	a.secrets.Lock()
+	defer a.secrets.Unlock()
+	return a.secrets.last, a.secrets.ahead == rel && a.Now().Sub(a.secrets.at) <= ahead
+}
+
 // secretsFor gives the app's environment for a start. What serves here, and crashed, gets it as it was read last where
 // Parameter Store can't be reached: it must not stay down for that.
 func (a *Agent) secretsFor(ctx context.Context, m Memory, rel model.Release) (map[string]string, error) {
+	if secrets, ok := a.readBefore(rel); ok {
+		return secrets, nil
+	}
 	secrets, err := a.readSecrets(ctx)
 	if err == nil || ctx.Err() != nil || !m.Serving || m.InService.Number != rel.Number {
 		return secrets, err

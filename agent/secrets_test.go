@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -115,5 +116,45 @@ func TestWhatServesIsStartedAgainAlsoWhereParameterStoreCannotBeReached(t *testi
 	asleep.Serving = false
 	if got, err := a.secretsFor(t.Context(), asleep, one); err == nil {
 		t.Errorf("what served before the boot gets %v", got)
+	}
+}
+
+func TestAStartTakesTheEnvironmentThatWasReadWhileItsReleaseWasPrepared(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	environment := map[string]string{"PLAN": "first"}
+	a := New(Options{Log: zap.NewNop(), Now: func() time.Time { return now }, Parameters: parameters{environment: environment}})
+	seven, eight := model.Release{Number: 7, Revision: "a"}, model.Release{Number: 8, Revision: "b"}
+	reads := func(rel model.Release) string {
+		t.Helper()
+		got, err := a.secretsFor(t.Context(), Memory{}, rel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got["PLAN"]
+	}
+	a.readAhead(t.Context(), seven)
+	a.Parameters = parameters{environment: map[string]string{"PLAN": "second"}}
+	if got := reads(seven); got != "first" {
+		t.Errorf("a start at once reads %q again", got)
+	}
+	if got := reads(eight); got != "second" {
+		t.Errorf("another release gets %q", got)
+	}
+	a.Parameters = parameters{environment: map[string]string{"PLAN": "third"}}
+	now = now.Add(ahead + time.Second)
+	if got := reads(seven); got != "third" {
+		t.Errorf("long after it gets %q", got)
+	}
+}
+
+func TestAReadAheadThatFailsIsTheStartsToTell(t *testing.T) {
+	t.Parallel()
+	away := errors.New("no network")
+	a := New(Options{Log: zap.NewNop(), Parameters: parameters{err: away}})
+	seven := model.Release{Number: 7, Revision: "a"}
+	a.readAhead(t.Context(), seven)
+	if _, err := a.secretsFor(t.Context(), Memory{}, seven); !errors.Is(err, away) {
+		t.Errorf("the start got %v", err)
 	}
 }

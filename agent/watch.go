@@ -31,6 +31,7 @@ func (a *Agent) watch(ctx context.Context, id model.Identity, end context.Cancel
 	}
 	if a.Cache != nil {
 		a.goes(func() { a.keepBuilt(ctx) })
+		a.goes(func() { a.Cache.Warm(ctx) })
 	}
 	a.goes(func() { a.watchLifecycle(ctx) })
 	a.goes(func() { a.heartbeat(ctx, id, group) })
@@ -38,14 +39,17 @@ func (a *Agent) watch(ctx context.Context, id model.Identity, end context.Cancel
 
 // every calls look again and again: after the pause it asks for, with jitter,
 // so that a fleet that booted together does not poll together; after a
-// growing pause while it fails, and no less than it asks for; at once when it is nudged. The first look is not delayed.
+// growing pause while it fails, and no less than it asks for; at once when it is nudged. The first look is not delayed: all of them
+// go on at the same time, and the timeline shows how long each took.
 func (a *Agent) every(ctx context.Context, name string, look func(context.Context) (time.Duration, error)) {
 	a.goes(func() {
+		first := a.Spans.Begin(name, 0)
 		for failures := 0; ; {
 			pause, err := look(ctx)
 			if ctx.Err() != nil {
 				return
 			}
+			first(err)
 			a.post(ctx, func(w *world) { a.problem(w, name, err) })
 			if err != nil {
 				failures++

@@ -41,6 +41,17 @@ func (m *Machine) noteCache(err error) {
 	m.caching.problem = err
 }
 
+// Warm opens the connection to the artifact cache, and reads what of this machine is in every key, so that a release finds both ready.
+func (m *Machine) Warm(ctx context.Context) {
+	if m.Cache == nil {
+		return
+	}
+	var ready sync.WaitGroup
+	ready.Go(func() { _, _ = artifact.Machine(m.Etc, m.Path) })
+	ready.Go(func() { m.Cache.Warm(ctx) })
+	ready.Wait()
+}
+
 // made is what fetching and building, or unpacking, has brought beside the tree.
 type made struct {
 	recipe  recipe.Recipe
@@ -55,7 +66,7 @@ func (m *Machine) fromCache(ctx context.Context, rel model.Release, a *releases.
 		return made{}, false, nil
 	}
 	end := m.phase("cache", rel, spans)
-	c, err = m.tryCache(ctx, rel, a)
+	c, err = m.tryCache(ctx, rel, a, spans)
 	var refused *refusedError
 	switch {
 	case err == nil:
@@ -65,7 +76,7 @@ func (m *Machine) fromCache(ctx context.Context, rel model.Release, a *releases.
 	case errors.Is(err, artifact.ErrMiss):
 		end(nil)
 		m.noteCache(nil)
-		m.log.Info("nobody has built this release for such an instance yet: it is built here", zap.Int64("release", rel.Number))
+		m.log.Info("nobody has built this release for such an instance yet: it is built here", zap.Int64("release", rel.Number), zap.NamedError("cache", err))
 		return made{}, false, nil
 	}
 	end(err)
@@ -87,12 +98,15 @@ type refusedError struct{ err error }
 
 func (e *refusedError) Error() string { return e.err.Error() }
 
-func (m *Machine) tryCache(ctx context.Context, rel model.Release, a *releases.Attempt) (made, error) {
+func (m *Machine) tryCache(ctx context.Context, rel model.Release, a *releases.Attempt, spans *timeline.Spans) (made, error) {
 	wanted, err := m.wanted(rel, a.App())
 	if err != nil {
 		return made{}, err
 	}
 	found, err := m.Cache.Find(ctx, wanted)
+	if errors.Is(err, artifact.ErrMiss) {
+		found, err = m.builder(ctx, rel, wanted, spans)
+	}
 	if err != nil {
 		return made{}, err
 	}
@@ -177,6 +191,11 @@ func (m *Machine) keep(ctx context.Context, number int64) error {
 	if err != nil {
 		return err
 	}
+	return m.handOver(ctx, wanted, func() error { return m.pack(ctx, r, app, wanted) })
+}
+
+// pack packs a complete release for other instances, and puts it into the cache.
+func (m *Machine) pack(ctx context.Context, r releases.Release, app string, wanted artifact.Wanted) error {
 	if err := m.sameRecipe(r, app); err != nil {
 		return err
 	}
@@ -191,15 +210,15 @@ func (m *Machine) keep(ctx context.Context, number int64) error {
 	for _, p := range r.Brought {
 		packing.Directories = append(packing.Directories, path.Join(m.Subdirectory, p))
 	}
-	built := artifact.Built{Instance: m.InstanceID, Release: number, Revision: r.Release.Revision, At: m.Now().UTC()}
+	built := artifact.Built{Instance: m.InstanceID, Release: r.Release.Number, Revision: r.Release.Revision, At: m.Now().UTC()}
 	var kept artifact.Kept
-	if err := artifact.Quietly(func() error {
+	if err := artifact.Quietly(func() (err error) {
 		kept, err = m.Cache.Keep(ctx, wanted, built, packing, places)
 		return err
 	}); err != nil {
 		return err
 	}
-	m.log.Info("the release is in the artifact cache", zap.Int64("release", number), zap.String("artifact", kept.Name), zap.Bool("already", kept.Already), zap.Int64("bytes", kept.Bytes))
+	m.log.Info("the release is in the artifact cache", zap.Int64("release", r.Release.Number), zap.String("artifact", kept.Name), zap.Bool("already", kept.Already), zap.Int64("bytes", kept.Bytes))
 	return nil
 }
 

@@ -4,17 +4,22 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bootagent/bootagent/deploy"
 	"github.com/bootagent/bootagent/deploy/artifact"
 	"github.com/bootagent/bootagent/deploy/source"
+	"github.com/bootagent/bootagent/internal/timeline"
 	"github.com/bootagent/bootagent/internal/unit"
 )
 
@@ -72,6 +77,88 @@ func TestASecondInstanceTakesWhatTheFirstBuilt(t *testing.T) {
 	if d := cmp.Diff([]string{"7"}, onDisk(t, second)); d != "" {
 		t.Error(d)
 	}
+}
+
+// said are claims in memory.
+type said struct {
+	mu sync.Mutex
+	of map[string]artifact.Claim
+}
+
+func (s *said) Claim(_ context.Context, key string) (artifact.Claim, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.of[key], nil
+}
+
+func (s *said) Swap(_ context.Context, key string, was, is artifact.Claim) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[key] != was {
+		return fs.ErrExist
+	}
+	if s.of[key] = is; is == (artifact.Claim{}) {
+		delete(s.of, key)
+	}
+	return nil
+}
+
+func TestOfTwoInstancesThatLaunchTogetherOneBuilds(t *testing.T) {
+	t.Parallel()
+	dir, who := t.TempDir(), &said{of: map[string]artifact.Claim{}}
+	claiming := func(name string) func(*deploy.Options) {
+		return func(o *deploy.Options) {
+			o.Cache.Claims, o.Cache.Instance = who, name
+			o.Cache.Patience = artifact.Patience{Renew: time.Millisecond, Dead: time.Hour, Look: time.Millisecond, Most: time.Hour}
+		}
+	}
+	first, none := cached(t, shop(), dir, claiming("i-1")), &trees{}
+	second := cached(t, none, dir, claiming("i-2"))
+	prepare(t, first, release(7, "a"))
+	launched := make(chan error, 1)
+	spans := timeline.New(nil)
+	go func() {
+		_, err := second.Prepare(t.Context(), release(7, "a"), spans)
+		launched <- err
+	}()
+	for waits := false; !waits; time.Sleep(time.Millisecond) {
+		waits = slices.ContainsFunc(spans.All(), func(s timeline.Span) bool { return s.Phase == "wait" })
+	}
+	keep(t, first, 7)
+	if err := <-launched; err != nil {
+		t.Fatal(err)
+	}
+	if none.fetched.Load() != 0 || len(who.of) != 0 {
+		t.Errorf("the second fetched %d times, and these claims are left: %v", none.fetched.Load(), who.of)
+	}
+}
+
+func TestABuildThatFailsKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	who := &said{of: map[string]artifact.Claim{}}
+	src := &trees{of: map[string]map[string]string{rev("a"): {"bootagent.yaml": "version: 1\nbuild: {run: exit 3}\nprocesses: {web: ./bin}\n"}}}
+	m := cached(t, src, t.TempDir(), func(o *deploy.Options) { o.Cache.Claims, o.Cache.Instance = who, "i-1" })
+	var bad *deploy.RevisionError
+	if _, err := m.Prepare(t.Context(), release(7, "a"), nil); !errors.As(err, &bad) || len(who.of) != 0 {
+		t.Errorf("%v, and these claims are left: %v", err, who.of)
+	}
+}
+
+func TestWhatNoArtifactCanBeMadeOfKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	who := &said{of: map[string]artifact.Claim{}}
+	src := &trees{of: map[string]map[string]string{rev("a"): {"bootagent.yaml": "version: 1\nbuild: {run: \"echo $BOOTAGENT_INSTANCE_ID > id\"}\nprocesses: {web: ./bin}\n"}}}
+	m := cached(t, src, t.TempDir(), func(o *deploy.Options) {
+		o.Cache.Claims, o.Cache.Instance, o.InstanceID = who, "i-0123456789", "i-0123456789"
+	})
+	prepare(t, m, release(7, "a"))
+	keep(t, m, 7)
+	for _, claim := range who.of {
+		if strings.Contains(claim.Useless, "i-0123456789") {
+			return
+		}
+	}
+	t.Errorf("the claims say %v", who.of)
 }
 
 func TestARollbackFindsTheArtifactOfTheSameRevision(t *testing.T) {

@@ -54,7 +54,7 @@ func (m *Machine) Prepare(ctx context.Context, rel model.Release, spans *timelin
 func (m *Machine) bring(ctx context.Context, rel model.Release, attempt *releases.Attempt, spans *timeline.Spans) (Prepared, error) {
 	what, found, err := m.fromCache(ctx, rel, attempt, spans)
 	if err == nil && !found {
-		what, err = m.make(ctx, rel, attempt, spans)
+		what, err = m.makeForAll(ctx, rel, attempt, spans)
 	}
 	if err != nil {
 		return Prepared{}, err

@@ -73,5 +73,8 @@ func FailedKey(revision string) string { return "failed/" + revision }
 // ArtifactKey is the key of the record that names the right one of a built revision's artifacts.
 func ArtifactKey(key string) string { return "artifact/" + key }
 
+// BuildKey is the key of the claim on building an artifact.
+func BuildKey(key string) string { return "claim/build/" + key }
+
 // ResolveKey is the key of the claim on resolving a ref that was written by hand.
 func ResolveKey(id ID) string { return "claim/resolve/" + id.key() }

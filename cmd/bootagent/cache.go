@@ -18,8 +18,8 @@ import (
 	"github.com/bootagent/bootagent/rollout"
 )
 
-// openCache opens the configured artifact cache, nil where there is none. Records are the fleet's, nil where they are this instance's own.
-func openCache(conf config.Config, aws *session.Session, records rollout.Store, scratch string) (*artifact.Cache, error) {
+// openCache opens the configured artifact cache, nil where there is none. Instance is this one's id, "" on no instance. Records are the fleet's, nil where they are this instance's own.
+func openCache(conf config.Config, instance string, aws *session.Session, records rollout.Store, scratch string) (*artifact.Cache, error) {
 	if conf.Cache.URL == "" {
 		return nil, nil //nolint:nilnil // no cache is no error
 	}
@@ -27,9 +27,9 @@ func openCache(conf config.Config, aws *session.Session, records rollout.Store, 
 	if err != nil {
 		return nil, err
 	}
-	o := artifact.Options{Store: store, App: conf.App, Env: conf.Env, Scratch: scratch}
+	o := artifact.Options{Store: store, App: conf.App, Env: conf.Env, Instance: instance, Scratch: scratch}
 	if records != nil {
-		o.Ledger = ledger{records, time.Now}
+		o.Ledger, o.Claims = ledger{records, time.Now}, claims{records, time.Now}
 	}
 	return artifact.New(o), nil
 }

@@ -45,7 +45,7 @@ func (f *fleetFlags) cache(ctx context.Context) (*artifact.Cache, error) {
 	if s.Table != "" {
 		records, _ = fleetRecords(s.Config, config.Directories{}, aws)
 	}
-	return openCache(s.Config, aws, records, "")
+	return openCache(s.Config, "", aws, records, "")
 }
 
 func cacheListCommand() *cobra.Command {

@@ -38,7 +38,7 @@ func (l looked) keep(letter string, days int) string {
 	if err := os.WriteFile(filepath.Join(tree, "server"), []byte(letter), 0o755); err != nil {
 		l.Fatal(err)
 	}
-	c, err := openCache(config.Config{App: "shop", Env: "prod", Cache: config.Cache{URL: "file://" + l.dir}}, nil, nil, l.TempDir())
+	c, err := openCache(config.Config{App: "shop", Env: "prod", Cache: config.Cache{URL: "file://" + l.dir}}, "", nil, nil, l.TempDir())
 	if err != nil {
 		l.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -72,7 +73,7 @@ func newArtifacts(t *testing.T) *artifacts {
 
 func (a *artifacts) cache() *artifact.Cache {
 	a.t.Helper()
-	c, err := openCache(config.Config{App: "shop", Env: "prod", Cache: config.Cache{URL: "s3://artifacts/built/here"}}, a.session, a.records, a.t.TempDir())
+	c, err := openCache(config.Config{App: "shop", Env: "prod", Cache: config.Cache{URL: "s3://artifacts/built/here"}}, "i-1", a.session, a.records, a.t.TempDir())
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -131,6 +132,44 @@ func TestArtifactsGoThroughS3AndTheTableKnowsTheRightOne(t *testing.T) {
 	if err := a.boot(a.cache()); err == nil || !strings.Contains(err.Error(), "upgrade it") {
 		t.Errorf("a record of a later version: %v", err)
 	}
+}
+
+// Who builds is said in the table, word for word, and one of two is first.
+func TestOnlyOneOfTwoClaimsTheBuildOfAnArtifact(t *testing.T) {
+	t.Parallel()
+	a := newArtifacts(t)
+	c := claims{a.records, time.Now}
+	none, one, two := artifact.Claim{}, artifact.Claim{Instance: "i-1", Serial: 1}, artifact.Claim{Instance: "i-2", Serial: 1}
+	swap := func(was, is artifact.Claim, first bool) {
+		t.Helper()
+		if err := c.Swap(t.Context(), "key", was, is); (err == nil) != first || !first && !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%+v in place of %+v: %v", is, was, err)
+		}
+		if got, err := c.Claim(t.Context(), "key"); first && got != is || err != nil {
+			t.Errorf("after %+v in place of %+v there is %+v, %v", is, was, got, err)
+		}
+	}
+	if got, err := c.Claim(t.Context(), "key"); got != none || err != nil {
+		t.Errorf("at first there is %+v, %v", got, err)
+	}
+	swap(none, one, true)
+	swap(none, two, false)
+	swap(two, none, false)
+	more := artifact.Claim{Instance: "i-1", Serial: 2, Useless: "\"id\" " + strings.Repeat("é", 200)}
+	swap(one, more, true)
+	swap(one, two, false)
+	swap(more, none, true)
+	swap(none, two, true)
+	long := artifact.Claim{Instance: "i-2", Serial: 2, Useless: strings.Repeat("é", 1000)}
+	if err := c.Swap(t.Context(), "key", two, long); err != nil {
+		t.Fatal(err)
+	}
+	cut, err := c.Claim(t.Context(), "key")
+	if err != nil || len([]rune(cut.Useless)) != 301 {
+		t.Errorf("%d characters, %v", len([]rune(cut.Useless)), err)
+	}
+	swap(cut, none, true)
+	swap(none, none, true)
 }
 
 func TestOnlyOneOfTwoRecordsOfAnArtifact(t *testing.T) {

@@ -90,7 +90,7 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 	if !shared {
 		witnesses = nil
 	}
-	cache, err := openCache(conf, self.session, witnesses, dirs.State)
+	cache, err := openCache(conf, self.id.InstanceID, self.session, witnesses, dirs.State)
 	if err != nil {
 		return agent.Options{}, err
 	}

@@ -26,12 +26,17 @@ const (
 	generationsMost = 20
 )
 
-// Options is what a Cache needs. Ledger, Limits and Now may be left out.
+// Options is what a Cache needs. Ledger, Claims, Patience, Limits and Now may be left out.
 type Options struct {
 	Store Store
 	// Ledger is the fleet's record of the right artifacts; nil where there are no records but this instance's own: then who may write the
 	// store's objects is trusted.
 	Ledger Ledger
+	// Claims keeps all but one of the instances that want the same artifact from building it, and Patience is how long; nil lets all build.
+	// Instance is this one's id.
+	Claims   Claims
+	Patience Patience
+	Instance string
 	// App and Env have objects of their own.
 	App, Env string
 	Limits   Limits
@@ -53,6 +58,7 @@ func New(o Options) *Cache {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Patience = o.Patience.withDefaults()
 	return &Cache{Options: o, bad: map[string]bool{}}
 }
 
@@ -83,6 +89,13 @@ func (c *Cache) prefix() string { return c.App + "/" + c.Env + "/" }
 // name is that of an artifact's objects.
 func (c *Cache) name(key string, generation int) string {
 	return c.prefix() + key + "/" + strconv.Itoa(generation)
+}
+
+// Warm asks the store for nothing, so that the connection stands when something is asked for.
+func (c *Cache) Warm(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	_, _ = c.Store.Read(ctx, c.prefix()+"warm", 0, make([]byte, 1))
 }
 
 // Find looks for an artifact: one that was built in this very directory, or one that is at home everywhere. There being none is ErrMiss;
