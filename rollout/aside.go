@@ -23,7 +23,7 @@ func (s *step) aside() {
 		p.Counter++
 		s.report(p, "this instance is about to enter standby")
 	case p.Aside && !p.Open() && s.due(partPrefix):
-		s.renewed[partPrefix] = s.now
+		s.raised(partPrefix)
 		p.Counter++
 		s.report(p, "renew the mark of standby")
 	}

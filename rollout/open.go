@@ -227,7 +227,7 @@ func (s *step) renewClaim(key string, claim Record) {
 	}
 	var counter int
 	_ = optional(claim, "counter", &counter) // one that can't be read begins anew
-	s.renewed[key] = s.now
+	s.raised(key)
 	s.write("renew the claim on resolving", Change{Key: key, Expect: expect(claim.Attributes, "by", "counter"), Set: map[string]string{"counter": text(counter + 1)}})
 }
 

@@ -14,7 +14,7 @@ import (
 // Every agent takes part, at most one leads. Who leads, grants; who is granted a slot, switches, and reports; who is told to
 // go back, goes. Nobody acts on what it remembers: each write says how it found the record, and changes nothing where that is over.
 func Step(v View, m Memory, now time.Duration) (Decision, Memory) {
-	s := &step{View: v, Memory: m.copied(), now: now}
+	s := &step{View: v, Memory: m, now: now}
 	s.goal()
 	switch {
 	case !v.Reached:
@@ -47,17 +47,31 @@ type step struct {
 	now     time.Duration
 	settled bool // the newest version's outcome is known, and final
 	opens   bool // this step opens a record, and what is known of the one before is over
+
+	sawSome, raisedSome bool // the memory's maps are this step's own
 }
 
-func (m Memory) copied() Memory {
-	m.seen, m.renewed = maps.Clone(m.seen), maps.Clone(m.renewed)
-	if m.seen == nil {
-		m.seen = map[string]sight{}
+// saw notes what a record said, and when; raised when a counter was. The maps are the caller's memory, and are copied before the first
+// change of a step: most steps change none.
+func (s *step) saw(what, text string) {
+	if !s.sawSome {
+		s.seen, s.sawSome = own(s.seen), true
 	}
-	if m.renewed == nil {
-		m.renewed = map[string]time.Duration{}
+	s.seen[what] = sight{text, s.now}
+}
+
+func (s *step) raised(what string) {
+	if !s.raisedSome {
+		s.renewed, s.raisedSome = own(s.renewed), true
 	}
-	return m
+	s.renewed[what] = s.now
+}
+
+func own[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return maps.Clone(m)
 }
 
 func (s *step) tell(format string, args ...any) {
@@ -80,7 +94,7 @@ func (s *step) still(what, text string) time.Duration {
 	if last, ok := s.seen[what]; ok && last.text == text {
 		return s.now - last.at
 	}
-	s.seen[what] = sight{text, s.now}
+	s.saw(what, text)
 	return 0
 }
 

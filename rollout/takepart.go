@@ -142,7 +142,7 @@ func (s *step) reportFailure(p Part, cause string) {
 // renew raises the counter of a slot.
 func (s *step) renew(p Part) {
 	if p.Open() && s.due(partPrefix) {
-		s.renewed[partPrefix] = s.now
+		s.raised(partPrefix)
 		p.Counter++
 		p.Why = cutTo(s.Self.Hindered, maxWhy)
 		s.report(p, "renew the slot")
@@ -208,7 +208,7 @@ func (s *step) runTask(t Task) {
 			s.RunTask, s.Ready = true, s.Rollout.Release
 		}
 		if s.Rollout.State.Live() && s.due("task") {
-			s.renewed["task"] = s.now
+			s.raised("task")
 			t.Counter++
 			s.writeTask(t, "renew the claim on the release task")
 		}

@@ -120,8 +120,10 @@ func (t *table) commit(by actor, why string, changes []rollout.Change) error {
 			t.records[record.Key] = record
 		}
 	}
-	if slices.ContainsFunc(changes, func(c rollout.Change) bool { return c.Key == rollout.RolloutKey || c.Key == rollout.StableKey }) {
-		t.decode()
+	rolled := slices.ContainsFunc(changes, func(c rollout.Change) bool { return c.Key == rollout.RolloutKey })
+	settled := slices.ContainsFunc(changes, func(c rollout.Change) bool { return c.Key == rollout.StableKey })
+	if rolled || settled {
+		t.decode(rolled, settled)
 		t.older, t.changed = before.rollout, t.w.now
 		t.unstick(before.rollout, t.rollout)
 	}
@@ -141,13 +143,18 @@ func writes(changes []rollout.Change, key string) bool {
 	return false
 }
 
-func (t *table) decode() {
+// decode reads again what has changed.
+func (t *table) decode(rolled, settled bool) {
 	var err error
-	if t.rollout, err = rollout.DecodeRollout(t.get(rollout.RolloutKey)); err != nil {
-		t.w.violated("contract", "%v", err)
+	if rolled {
+		if t.rollout, err = rollout.DecodeRollout(t.get(rollout.RolloutKey)); err != nil {
+			t.w.violated("contract", "%v", err)
+		}
 	}
-	if t.stable, err = rollout.DecodeStable(t.get(rollout.StableKey)); err != nil {
-		t.w.violated("contract", "%v", err)
+	if settled {
+		if t.stable, err = rollout.DecodeStable(t.get(rollout.StableKey)); err != nil {
+			t.w.violated("contract", "%v", err)
+		}
 	}
 }
 
