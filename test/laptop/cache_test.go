@@ -73,6 +73,27 @@ func TestTheSecondInstanceTakesWhatTheFirstHasBuilt(t *testing.T) {
 	}
 }
 
+// None of them has anything, and one of them builds for all.
+func TestOfThreeInstancesThatLaunchTogetherOneBuilds(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, caching, func(o *trial.Options) { o.Instances = 3 })
+	if err := l.Region.S3.MakeBucket("artifacts"); err != nil {
+		t.Fatal(err)
+	}
+	number := l.put(l.commit("main"))
+	l.launch()
+	l.wait("in service, each of them", serving(number))
+	built := map[string]int{}
+	for _, i := range l.Instances() {
+		for _, phase := range l.phases(i) {
+			built[phase]++
+		}
+	}
+	if built["build"] != 1 || built["fetch"] != 1 || built["cache"] != 3 {
+		t.Errorf("their phases are %v", built)
+	}
+}
+
 func TestACacheThatIsForbiddenIsSaidAndFailsNoBoot(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, caching)
