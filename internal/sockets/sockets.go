@@ -1,5 +1,5 @@
-// Package sockets reads the kernel's table of TCP sockets (/proc/net/tcp and
-// tcp6): who listens, and how many clients are connected. It connects to
+// Package sockets asks the kernel for its TCP sockets (sock_diag, or /proc/net/tcp
+// and tcp6): who listens, and how many clients are connected. It connects to
 // nothing, so that looking disturbs nobody. It sees the network namespace that
 // this process is in, and needs Linux.
 package sockets
@@ -22,8 +22,14 @@ type Listener struct {
 	Inode uint64 // names the socket; several processes may hold it open
 }
 
-// Listeners gives every TCP socket that listens on this machine, IPv4 and IPv6.
-func Listeners() ([]Listener, error) { return listeners(procfs) }
+// Listeners gives every TCP socket that listens on this machine, IPv4 and IPv6. A kernel, or a sandbox, that knows no sock_diag has it read
+// from /proc.
+func Listeners() ([]Listener, error) {
+	if found, err := diagnose(); err == nil {
+		return found, nil
+	}
+	return listeners(procfs)
+}
 
 // InUse says whether anything listens on that TCP port, on whatever address. A port may also be taken without
 // listening (bound only), which can't be seen here.
