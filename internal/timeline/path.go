@@ -52,17 +52,25 @@ func before(spans []Span, release int64, next Span, now time.Time) (before Span,
 
 func (s Span) end(now time.Time) time.Time { return s.Start.Add(s.Duration(now)) }
 
-// tell is the path in one line, with what passed between its spans.
+// visible is how long a phase must take to be told of: the rest is 0.00s each.
+const visible = 5 * time.Millisecond
+
+// tell is the path in one line, with what passed between its spans. Those that took no time to speak of are left out.
 func tell(path []Span, now time.Time) string {
 	parts := make([]string, 0, len(path))
 	between := path[len(path)-1].end(now).Sub(path[0].Start)
 	whole := between
 	for _, s := range path {
-		parts = append(parts, s.Phase+" "+seconds(s.Duration(now)))
-		between -= s.Duration(now)
+		if took := s.Duration(now); took >= visible {
+			parts = append(parts, s.Phase+" "+seconds(took))
+			between -= took
+		}
+	}
+	if len(parts) == 0 {
+		parts = append(parts, path[len(path)-1].Phase+" "+seconds(0))
 	}
 	line := fmt.Sprintf("critical path %s: %s", seconds(whole), strings.Join(parts, " → "))
-	if between >= 5*time.Millisecond { // what can be seen at all
+	if between >= visible {
 		line += fmt.Sprintf(", and %s between them", seconds(between))
 	}
 	return line
