@@ -32,12 +32,6 @@ type booted struct {
 // own is what is left of a boot when what the app and the balancer take is left out: the deployment's own overhead.
 func (b booted) own() time.Duration { return b.whole - b.build - b.start - b.balancer }
 
-// scaleOut is measured when there is a cache.
-func (b *bench) scaleOut(_ context.Context, s *section) error {
-	s.notMeasured("there is no artifact cache yet, so nothing can be compared with `aws s3 cp` and `tar`, nor with `curl | zstd -d | tar x`")
-	return nil
-}
-
 // boot measures whole boots, ours and the script's, in turns.
 func (b *bench) boot(ctx context.Context, s *section) error {
 	cli, err := awsCLI(b.aws)
