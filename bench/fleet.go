@@ -40,25 +40,60 @@ const (
 	glance = 2 * time.Millisecond
 )
 
-// newFleet opens a region for a group of as many instances; instead says what they run in place of the agent, nil for the agent.
-func (b *bench) newFleet(ctx context.Context, a *app, size int, instead func(*trial.Trial, *trial.Instance, *machine.Command)) (*fleet, error) {
-	f := &fleet{size: size, consoles: map[string]*console{}}
+// group says what a fleet is made of.
+type group struct {
+	// size is how many instances there are at first.
+	size int
+	// cached gives them an artifact cache, and waits until the release is in it.
+	cached bool
+	// instead is what they run in place of the agent; nil is the agent.
+	instead func(*trial.Trial, *trial.Instance, *machine.Command)
+}
+
+// newFleet opens a region for a group.
+func (b *bench) newFleet(ctx context.Context, a *app, g group) (*fleet, error) {
+	f := &fleet{size: g.size, consoles: map[string]*console{}}
 	options := trial.Options{
-		Agent: b.agent, Repository: a.dir, App: "hello", Instances: size, Listen: "127.0.0.1:0", Check: elbv2.HealthCheck{Path: "/up"},
+		Agent: b.agent, Repository: a.dir, App: "hello", Instances: g.size, Listen: "127.0.0.1:0", Check: elbv2.HealthCheck{Path: "/up"},
 		Output: f.console,
 	}
-	if instead != nil {
-		options.Machine = func(i *trial.Instance, c *machine.Command) { instead(f.Trial, i, c) }
+	if g.cached {
+		options.Configuration = "cache: {url: s3://" + bucket + "/" + prefix + "}\n"
+	}
+	if g.instead != nil {
+		options.Machine = func(i *trial.Instance, c *machine.Command) { g.instead(f.Trial, i, c) }
 	}
 	var err error
 	if f.Trial, err = trial.Start(ctx, options); err != nil {
 		return nil, err
 	}
-	if err := f.begin(ctx); err != nil {
+	if err = f.Region.S3.MakeBucket(bucket); err == nil {
+		err = f.begin(ctx)
+	}
+	if err == nil && g.cached {
+		err = f.kept(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
+
+// kept waits until the first instance has put what it has built into the cache.
+func (f *fleet) kept(ctx context.Context) error {
+	var failed error
+	first := f.Instances()[0]
+	return errors.Join(f.until(ctx, "the release is in the artifact cache", func() bool {
+		if s, ok := first.Status(ctx); ok && s.Problems[cacheProblem] != "" {
+			failed = errors.New(s.Problems[cacheProblem])
+			return true
+		}
+		return strings.Contains(f.said(first.ID), "the release is in the artifact cache")
+	}), failed)
+}
+
+// cacheProblem is the subject of what an agent's status says of its cache.
+const cacheProblem = "cache"
 
 // begin asks for the release, makes the group, and waits until what it has at first is settled.
 func (f *fleet) begin(ctx context.Context) error {
