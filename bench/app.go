@@ -24,8 +24,8 @@ type app struct {
 // tag is the release that is booted.
 const tag = "v1"
 
-// trimmed keeps the name of the directory that it is built in out of a program. An artifact with such a name is kept for that directory alone: on
-// instances it is the same, and here each has its own.
+// trimmed keeps the name of the directory that it is built in out of a program. Here that name has the instance's id in it, and an instance never
+// keeps what names it; on instances the directory is the same everywhere.
 const trimmed = "GOFLAGS=-trimpath"
 
 // app is made when it is needed first.

@@ -199,7 +199,7 @@ func (b *bench) bootScript(ctx context.Context, a *app, script, tools string) (o
 		return one, err
 	}
 	var spent usage
-	if err := f.until(ctx, "the script is done", func() bool {
+	if err := f.until(ctx, look, "the script is done", func() bool {
 		for line := range strings.Lines(f.said(l.ID)) {
 			if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &spent) == nil {
 				return true

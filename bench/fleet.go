@@ -36,8 +36,10 @@ const (
 	// not be abandoned.
 	bootPatience = 5 * time.Minute
 	hookPatience = 10 * time.Minute
-	// glance is the pause between two looks at an instance that boots; it is the error of a boot's times.
+	// glance is the pause between two looks at an instance that boots; it is the error of a boot's times. The region is looked at so
+	// often, which is in this process: an agent has to answer, and what it does at low priority would have to wait for that.
 	glance = 2 * time.Millisecond
+	look   = 50 * time.Millisecond
 )
 
 // group says what a fleet is made of.
@@ -83,7 +85,7 @@ func (b *bench) newFleet(ctx context.Context, a *app, g group) (*fleet, error) {
 func (f *fleet) kept(ctx context.Context) error {
 	var failed error
 	first := f.Instances()[0]
-	return errors.Join(f.until(ctx, "the release is in the artifact cache", func() bool {
+	return errors.Join(f.until(ctx, look, "the release is in the artifact cache", func() bool {
 		if s, ok := first.Status(ctx); ok && s.Problems[cacheProblem] != "" {
 			failed = errors.New(s.Problems[cacheProblem])
 			return true
@@ -109,7 +111,7 @@ func (f *fleet) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("lengthen the launch hook: %w", err)
 	}
-	return f.until(ctx, "the first instances serve the stable release", func() bool {
+	return f.until(ctx, look, "the first instances serve the stable release", func() bool {
 		all := f.Instances()
 		for _, i := range all {
 			if s, ok := i.Status(ctx); !ok || !settled(s) {
@@ -125,15 +127,15 @@ func settled(s agent.Status) bool {
 	return s.InService.Number == 1 && s.Stable.Number == 1 && s.Group.Lifecycle == model.LifecycleInService && len(s.Doing) == 0
 }
 
-// until looks until something is so. The error says what, and what the instances have printed last.
-func (f *fleet) until(ctx context.Context, what string, so func() bool) error {
+// until looks until something is so, with a pause between two looks. The error says what, and what the instances have printed last.
+func (f *fleet) until(ctx context.Context, pause time.Duration, what string, so func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootPatience, fmt.Errorf("it was not so after %s", bootPatience))
 	defer cancel()
 	for !so() {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait until %s: %w; the instances printed:\n%s", what, context.Cause(ctx), f.printed())
-		case <-time.After(glance):
+		case <-time.After(pause):
 		}
 	}
 	return nil
@@ -158,7 +160,7 @@ func (f *fleet) launch(ctx context.Context) (launched, error) {
 	}
 	var one autoscaling.InstanceStatus
 	var healthy, inService time.Time
-	err := f.until(ctx, "the instance is in service", func() bool {
+	err := f.until(ctx, glance, "the instance is in service", func() bool {
 		for _, i := range f.Groups.Instances(trial.GroupName) {
 			if !known[i.ID] {
 				one = i
