@@ -24,6 +24,10 @@ type app struct {
 // tag is the release that is booted.
 const tag = "v1"
 
+// trimmed keeps the name of the directory that it is built in out of a program. Here that name has the instance's id in it, and an instance never
+// keeps what names it; on instances the directory is the same everywhere.
+const trimmed = "GOFLAGS=-trimpath"
+
 // app is made when it is needed first.
 func (b *bench) app(ctx context.Context) (*app, error) {
 	if b.made == nil {
@@ -41,7 +45,7 @@ func (b *bench) app(ctx context.Context) (*app, error) {
 func (b *bench) newApp(ctx context.Context) (*app, error) {
 	dir := filepath.Join(b.dir, "app")
 	cache := filepath.Join(b.dir, "go")
-	a := &app{dir: dir, build: []string{"CGO_ENABLED=0", "GOPROXY=off", "GOCACHE=" + cache}}
+	a := &app{dir: dir, build: []string{"CGO_ENABLED=0", "GOPROXY=off", "GOCACHE=" + cache, trimmed}}
 	if err := os.CopyFS(dir, os.DirFS("examples/hello")); err != nil {
 		return nil, fmt.Errorf("%w; run it as `make bench`, in the repository's directory", err)
 	}
@@ -51,7 +55,7 @@ func (b *bench) newApp(ctx context.Context) (*app, error) {
 		return nil, err
 	}
 	const place = "    CGO_ENABLED: \"0\"\n"
-	shared := strings.Replace(string(text), place, place+"    GOCACHE: "+cache+"\n", 1)
+	shared := strings.Replace(string(text), place, place+"    GOCACHE: "+cache+"\n    "+strings.Replace(trimmed, "=", ": ", 1)+"\n", 1)
 	if shared == string(text) {
 		return nil, fmt.Errorf("%s has no line %q after which the build cache could be named", recipe, place)
 	}

@@ -83,7 +83,7 @@ func TestATreeThatDiffersFromTheCommitIsSeen(t *testing.T) {
 			must(t, os.Remove(filepath.Join(dir, link)), os.WriteFile(filepath.Join(dir, link), nil, 0o644))
 		}},
 		{"a file less", "225 of them are there", func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, text))) }},
-		{"a file more", "more is in the directory and not in the commit", func(t *testing.T, dir string) {
+		{"a file more", "more is in the directory and not in the original", func(t *testing.T, dir string) {
 			must(t, os.WriteFile(filepath.Join(dir, "more"), nil, 0o644))
 		}},
 	} {

@@ -48,6 +48,9 @@ func TestPhasesAreReadFromATimeline(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}
+	if got := covered([]timeline.Span{{Start: at(4), End: at(5)}, {Start: at(0), End: at(3)}, {Start: at(1), End: at(2)}, {Start: at(2), End: at(4)}, {Start: at(9)}}); got != 5*time.Second {
+		t.Errorf("the phases cover %s", got)
+	}
 	if got, want := wherever([]booted{{phases: want}, {phases: want[:1]}, {phases: want}}), "identify 1.00 s, check 3.00 s"; got != want {
 		t.Errorf("got %q", got)
 	}

@@ -173,11 +173,7 @@ func (b *bench) checkoutOf(ctx context.Context, s *section, shape shape, path, u
 	git, tar := summary(spent[1]), summary(spent[2])
 	for i, c := range all {
 		u := summary(spent[i])
-		peak := megabytes(u.Peak)
-		if u.Peak <= floor*11/10 {
-			peak = "< " + megabytes(floor*11/10)
-		}
-		s.table.add(name, c.name, seconds(u.Wall), seconds(u.CPU), peak, ratio(u.Wall, git.Wall), ratio(u.Wall, tar.Wall))
+		s.table.add(name, c.name, seconds(u.Wall), seconds(u.CPU), peak(u.Peak, floor), ratio(u.Wall, git.Wall), ratio(u.Wall, tar.Wall))
 		name = ""
 	}
 	return errors.Join(os.RemoveAll(r.path), os.Remove(r.tar()))

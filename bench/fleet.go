@@ -36,29 +36,66 @@ const (
 	// not be abandoned.
 	bootPatience = 5 * time.Minute
 	hookPatience = 10 * time.Minute
-	// glance is the pause between two looks at an instance that boots; it is the error of a boot's times.
+	// glance is the pause between two looks at an instance that boots; it is the error of a boot's times. The region is looked at so
+	// often, which is in this process: an agent has to answer, and what it does at low priority would have to wait for that.
 	glance = 2 * time.Millisecond
+	look   = 50 * time.Millisecond
 )
 
-// newFleet opens a region for a group of as many instances; instead says what they run in place of the agent, nil for the agent.
-func (b *bench) newFleet(ctx context.Context, a *app, size int, instead func(*trial.Trial, *trial.Instance, *machine.Command)) (*fleet, error) {
-	f := &fleet{size: size, consoles: map[string]*console{}}
+// group says what a fleet is made of.
+type group struct {
+	// size is how many instances there are at first.
+	size int
+	// cached gives them an artifact cache, and waits until the release is in it.
+	cached bool
+	// instead is what they run in place of the agent; nil is the agent.
+	instead func(*trial.Trial, *trial.Instance, *machine.Command)
+}
+
+// newFleet opens a region for a group.
+func (b *bench) newFleet(ctx context.Context, a *app, g group) (*fleet, error) {
+	f := &fleet{size: g.size, consoles: map[string]*console{}}
 	options := trial.Options{
-		Agent: b.agent, Repository: a.dir, App: "hello", Instances: size, Listen: "127.0.0.1:0", Check: elbv2.HealthCheck{Path: "/up"},
+		Agent: b.agent, Repository: a.dir, App: "hello", Instances: g.size, Listen: "127.0.0.1:0", Check: elbv2.HealthCheck{Path: "/up"},
 		Output: f.console,
 	}
-	if instead != nil {
-		options.Machine = func(i *trial.Instance, c *machine.Command) { instead(f.Trial, i, c) }
+	if g.cached {
+		options.Configuration = "cache: {url: s3://" + bucket + "/" + prefix + "}\n"
+	}
+	if g.instead != nil {
+		options.Machine = func(i *trial.Instance, c *machine.Command) { g.instead(f.Trial, i, c) }
 	}
 	var err error
 	if f.Trial, err = trial.Start(ctx, options); err != nil {
 		return nil, err
 	}
-	if err := f.begin(ctx); err != nil {
+	if err = f.Region.S3.MakeBucket(bucket); err == nil {
+		err = f.begin(ctx)
+	}
+	if err == nil && g.cached {
+		err = f.kept(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
+
+// kept waits until the first instance has put what it has built into the cache.
+func (f *fleet) kept(ctx context.Context) error {
+	var failed error
+	first := f.Instances()[0]
+	return errors.Join(f.until(ctx, look, "the release is in the artifact cache", func() bool {
+		if s, ok := first.Status(ctx); ok && s.Problems[cacheProblem] != "" {
+			failed = errors.New(s.Problems[cacheProblem])
+			return true
+		}
+		return strings.Contains(f.said(first.ID), "the release is in the artifact cache")
+	}), failed)
+}
+
+// cacheProblem is the subject of what an agent's status says of its cache.
+const cacheProblem = "cache"
 
 // begin asks for the release, makes the group, and waits until what it has at first is settled.
 func (f *fleet) begin(ctx context.Context) error {
@@ -74,7 +111,7 @@ func (f *fleet) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("lengthen the launch hook: %w", err)
 	}
-	return f.until(ctx, "the first instances serve the stable release", func() bool {
+	return f.until(ctx, look, "the first instances serve the stable release", func() bool {
 		all := f.Instances()
 		for _, i := range all {
 			if s, ok := i.Status(ctx); !ok || !settled(s) {
@@ -90,15 +127,15 @@ func settled(s agent.Status) bool {
 	return s.InService.Number == 1 && s.Stable.Number == 1 && s.Group.Lifecycle == model.LifecycleInService && len(s.Doing) == 0
 }
 
-// until looks until something is so. The error says what, and what the instances have printed last.
-func (f *fleet) until(ctx context.Context, what string, so func() bool) error {
+// until looks until something is so, with a pause between two looks. The error says what, and what the instances have printed last.
+func (f *fleet) until(ctx context.Context, pause time.Duration, what string, so func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootPatience, fmt.Errorf("it was not so after %s", bootPatience))
 	defer cancel()
 	for !so() {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait until %s: %w; the instances printed:\n%s", what, context.Cause(ctx), f.printed())
-		case <-time.After(glance):
+		case <-time.After(pause):
 		}
 	}
 	return nil
@@ -123,7 +160,7 @@ func (f *fleet) launch(ctx context.Context) (launched, error) {
 	}
 	var one autoscaling.InstanceStatus
 	var healthy, inService time.Time
-	err := f.until(ctx, "the instance is in service", func() bool {
+	err := f.until(ctx, glance, "the instance is in service", func() bool {
 		for _, i := range f.Groups.Instances(trial.GroupName) {
 			if !known[i.ID] {
 				one = i

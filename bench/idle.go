@@ -30,7 +30,7 @@ func (b *bench) idle(ctx context.Context, s *section) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := b.newFleet(ctx, a, 1, nil)
+	f, err := b.newFleet(ctx, a, group{size: 1})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // Command bench measures bootagent beside what it replaces, everything in one run on one machine: a checkout beside git's
-// and tar's, a whole boot into service beside the user-data script that people write today, and what an agent costs that
-// only serves. It writes a table with ratios to bench/RESULTS.md.
+// and tar's, fetching a built release beside the AWS CLI's and curl's, a whole boot into service beside the user-data script
+// that people write today, and what an agent costs that only serves. It writes a table with ratios to bench/RESULTS.md.
 //
 // What is compared is run in turns (A B C A B C …), so that whatever else the machine does hits all alike, and the
 // medians are shown. Every measured process is a process of its own.
@@ -41,6 +41,10 @@ func main() {
 		err = fetchHere(ctx, rest)
 	case modeServe:
 		err = serveHere(ctx, rest)
+	case modePack:
+		err = packHere(ctx, rest)
+	case modeUnpack:
+		err = unpackHere(ctx, rest)
 	default:
 		err = run(ctx, args, os.Stdout)
 	}

@@ -131,6 +131,14 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds())
 
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
 
+// peak is one of memory, as far as it can be seen above the floor's.
+func peak(bytes, floor int64) string {
+	if bytes <= floor*11/10 {
+		return "< " + megabytes(floor*11/10)
+	}
+	return megabytes(bytes)
+}
+
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

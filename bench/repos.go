@@ -43,11 +43,8 @@ type repository struct {
 
 // makeRepository makes a bare repository of that shape.
 func makeRepository(ctx context.Context, s shape, path string) (*repository, error) {
-	if _, err := git(ctx, "", "init", "--quiet", "--bare", "--initial-branch=main", path); err != nil {
+	if err := importRepository(ctx, s, path); err != nil {
 		return nil, err
-	}
-	if err := fastImport(ctx, path, s.write); err != nil {
-		return nil, fmt.Errorf("make the repository %q: %w", s.name, err)
 	}
 	// Packed as a server has it: delta chains over the history, and between files that are alike.
 	if _, err := git(ctx, path, "repack", "-adfq"); err != nil {
@@ -67,6 +64,17 @@ func makeRepository(ctx context.Context, s shape, path string) (*repository, err
 		r.bytes += e.size
 	}
 	return r, nil
+}
+
+// importRepository makes it as git fast-import leaves it: with all objects, and not as a server would pack them.
+func importRepository(ctx context.Context, s shape, path string) error {
+	if _, err := git(ctx, "", "init", "--quiet", "--bare", "--initial-branch=main", path); err != nil {
+		return err
+	}
+	if err := fastImport(ctx, path, s.write); err != nil {
+		return fmt.Errorf("make the repository %q: %w", s.name, err)
+	}
+	return nil
 }
 
 // fastImport lets write say what git fast-import reads.

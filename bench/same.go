@@ -42,39 +42,53 @@ func listTree(ctx context.Context, path, sha string) (map[string]entry, error) {
 	return entries, nil
 }
 
-// sameTree compares what is in dir with a commit's tree: every file's bytes, mode and link, and that there is nothing else
-// but the directories that they need. The error names the first difference.
+// sameTree compares what is in dir with an original, a commit's tree or another directory's: every file's bytes, mode and link, and that
+// there is nothing else but the directories that they need. The error names the first difference.
 func sameTree(dir string, want map[string]entry) error {
 	found := 0
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == dir {
+	err := eachFile(dir, func(name string, got entry) error {
+		w, ok := want[name]
+		if !ok {
+			return fmt.Errorf("%s is in the directory and not in the original", name)
+		}
+		found++
+		if got.mode != w.mode || got.blob != w.blob {
+			return fmt.Errorf("%s is mode %s, blob %s, and the original has mode %s, blob %s", name, got.mode, got.blob, w.mode, w.blob)
+		}
+		return nil
+	})
+	if err == nil && found != len(want) {
+		err = fmt.Errorf("the original has %d files and %d of them are there", len(want), found)
+	}
+	return err
+}
+
+// listDir gives the files of a directory by their paths, as listTree gives those of a commit.
+func listDir(dir string) (map[string]entry, error) {
+	entries := map[string]entry{}
+	err := eachFile(dir, func(name string, e entry) error {
+		entries[name] = e
+		return nil
+	})
+	return entries, err
+}
+
+// eachFile calls do with every file and link below a directory, and their paths from there.
+func eachFile(dir string, do func(name string, e entry) error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
 			return err
 		}
 		name, err := filepath.Rel(dir, path)
 		if err != nil {
 			return err
 		}
-		if d.IsDir() {
-			return nil
-		}
-		w, ok := want[filepath.ToSlash(name)]
-		if !ok {
-			return fmt.Errorf("%s is in the directory and not in the commit", name)
-		}
-		found++
-		got, err := entryOf(path, d)
+		e, err := entryOf(path, d)
 		if err != nil {
 			return err
 		}
-		if got.mode != w.mode || got.blob != w.blob {
-			return fmt.Errorf("%s is mode %s, blob %s, and the commit has mode %s, blob %s", name, got.mode, got.blob, w.mode, w.blob)
-		}
-		return nil
+		return do(filepath.ToSlash(name), e)
 	})
-	if err == nil && found != len(want) {
-		err = fmt.Errorf("the commit has %d files and %d of them are there", len(want), found)
-	}
-	return err
 }
 
 // entryOf is what git would call a file.

@@ -13,7 +13,7 @@ import (
 )
 
 func (s *Service) get(bucket, key string, r *http.Request) (*wire.Response, error) {
-	if err := refuse(r, "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"); err != nil {
+	if err := refuse(r, "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -34,6 +34,9 @@ func (s *Service) get(bucket, key string, r *http.Request) (*wire.Response, erro
 		return nil, err
 	}
 	first, size, status, err := span(r.Header.Get("Range"), o.size)
+	if match := r.Header.Get("If-Match"); match != "" && match != "*" && match != o.etag {
+		err = preconditionFailed() // which goes before an unfit range
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
