@@ -22,13 +22,10 @@ func (a *Agent) observe(life context.Context, w *world) {
 		w.observed.Units, w.observed.UnitsKnown = units, true
 		forgetIncarnations(w)
 	}
-	// Ports matter only where something is to be started, and the kernel's table of sockets can be long.
-	if !w.memory.Serving || w.memory.Port == 0 || goal(w.observed, w.desired, w.memory).Number != w.memory.InService.Number {
-		listening, err := a.Sockets.Listening()
-		a.problem(w, "sockets", err)
-		if err == nil {
-			w.observed.Listening = listening
-		}
+	listening, err := a.Sockets.Listening()
+	a.problem(w, "sockets", err)
+	if err == nil {
+		w.observed.Listening = listening
 	}
 	if w.stale {
 		prepared, err := a.Preparer.Prepared(ctx)
