@@ -22,10 +22,12 @@ import (
 // instances. What goes wrong is a CacheProblem.
 func (m *Machine) keepDependencies(ctx context.Context, number int64) {
 	r, app, err := m.find(number)
-	if err != nil || r.Artifact != "" { // nothing was built here
+	if err == nil && r.Artifact != "" { // nothing was built here
 		return
 	}
-	err = artifact.Quietly(func() error { return m.keepAll(ctx, r, app) })
+	if err == nil {
+		err = artifact.Quietly(func() error { return m.keepAll(ctx, r, app) })
+	}
 	if ctx.Err() != nil {
 		return
 	}

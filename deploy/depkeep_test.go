@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,26 @@ func TestAShortDiskDropsWhatBuildsLeftBeforeAnyRelease(t *testing.T) {
 	if on := onDisk(t, m); len(on) != 3 {
 		t.Errorf("releases went too: %v", on)
 	}
+}
+
+func TestABuildThatFillsTheDiskHasTheirRoomTheNextTime(t *testing.T) {
+	t.Parallel()
+	dir := smallDisk(t, 64, 5000)
+	fills := func(bytes string) string {
+		return strings.Replace(carrying, "[ ! -e fail ]", "head -c "+bytes+" /dev/zero > node_modules/big", 1)
+	}
+	src := &trees{of: map[string]map[string]string{
+		rev("a"): revision("1", map[string]string{"bootagent.yaml": fills("15000000")}),
+		rev("b"): revision("1", map[string]string{"bootagent.yaml": fills("42000000")}),
+	}}
+	m := machine(t, src, func(o *deploy.Options) { o.StateDir, o.FreeSpace = dir, 1<<20 })
+	lives(t, m, 1, "a")
+	noProblem(t, m)
+	var full *deploy.FullError
+	if _, err := m.Prepare(t.Context(), release(2, "b"), nil); !errors.As(err, &full) {
+		t.Fatalf("the test's build should have filled the disk: %v", err)
+	}
+	prepare(t, m, release(2, "b"))
 }
 
 func TestADirectoryThatNamesItsReleaseIsNotCarried(t *testing.T) {

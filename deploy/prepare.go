@@ -47,7 +47,10 @@ func (m *Machine) Prepare(ctx context.Context, rel model.Release, spans *timelin
 		}
 	}()
 	done, err := m.bring(ctx, rel, attempt, spans)
-	return done, m.blameDiskNow(err) // while the attempt still fills it
+	if err = m.blameDiskNow(err); noRoom(err) { // while the attempt still fills it
+		m.dropDependencies() // for the next try
+	}
+	return done, err
 }
 
 // bring makes the release in its attempt.
