@@ -27,12 +27,12 @@ type caching struct {
 	problem error
 }
 
-// CacheProblem is what was wrong with the artifact cache when it was used last; nil where nothing was. It never keeps a release from
-// being prepared.
+// CacheProblem is what was wrong with the artifact cache, or with what builds leave for the next ones, when it was used last; nil where
+// nothing was. It never keeps a release from being prepared.
 func (m *Machine) CacheProblem() error {
 	m.caching.mu.Lock()
 	defer m.caching.mu.Unlock()
-	return m.caching.problem
+	return inOne(m.caching.problem, m.carried.get())
 }
 
 func (m *Machine) noteCache(err error) {
@@ -57,6 +57,7 @@ type made struct {
 	recipe  recipe.Recipe
 	brought []string
 	digest  string // of the artifact's manifest, where it came from the cache
+	carried *releases.Dependencies
 }
 
 // fromCache brings the release as another instance built it. It is false where that can't be had, for whatever reason: then the attempt is as
@@ -164,6 +165,7 @@ func (m *Machine) wanted(rel model.Release, tree string) (artifact.Wanted, error
 // that came from there, or is there, is no error. Nor is one that no artifact can be made of, for trying again is of no use: that is a
 // CacheProblem alone.
 func (m *Machine) Keep(ctx context.Context, number int64) error {
+	defer m.keepDependencies(ctx, number) // the release first: other instances wait for it
 	if m.Cache == nil {
 		return nil
 	}

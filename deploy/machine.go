@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bootagent/bootagent/deploy/artifact"
+	"github.com/bootagent/bootagent/deploy/dependencies"
 	"github.com/bootagent/bootagent/deploy/recipe"
 	"github.com/bootagent/bootagent/deploy/releases"
 	"github.com/bootagent/bootagent/internal/unit"
@@ -78,6 +79,7 @@ type Machine struct {
 	Options
 	log     *zap.Logger
 	caching caching
+	carried carried
 	store   *releases.Store
 	turn    chan struct{} // held by the one Prepare at work
 	// disk is held while releases are removed or promoted: never for long, so that one can be promoted while another
@@ -122,7 +124,11 @@ func New(o Options) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare releases: %w", err)
 	}
-	return &Machine{Options: o, log: o.Logger, store: store, turn: make(chan struct{}, 1), warned: map[int64]bool{}}, nil
+	kept, err := dependencies.Open(filepath.Join(o.StateDir, DependenciesName))
+	if err != nil {
+		return nil, fmt.Errorf("prepare releases: %w", err)
+	}
+	return &Machine{Options: o, log: o.Logger, store: store, carried: carried{kept: kept}, turn: make(chan struct{}, 1), warned: map[int64]bool{}}, nil
 }
 
 // Resolve finds the full SHA of a ref.

@@ -47,7 +47,10 @@ func (m *Machine) Prepare(ctx context.Context, rel model.Release, spans *timelin
 		}
 	}()
 	done, err := m.bring(ctx, rel, attempt, spans)
-	return done, m.blameDiskNow(err) // while the attempt still fills it
+	if err = m.blameDiskNow(err); noRoom(err) { // while the attempt still fills it
+		m.dropDependencies() // for the next try
+	}
+	return done, err
 }
 
 // bring makes the release in its attempt.
@@ -76,6 +79,9 @@ func (m *Machine) make(ctx context.Context, rel model.Release, attempt *releases
 	if c.brought, err = m.unshared(attempt, c.recipe); err != nil {
 		return made{}, err
 	}
+	if c.carried, err = m.fill(ctx, rel, attempt, c.recipe, spans); err != nil {
+		return made{}, err
+	}
 	return c, m.build(ctx, rel, attempt, c.recipe, spans)
 }
 
@@ -99,6 +105,11 @@ func (m *Machine) room(ctx context.Context, rel model.Release) (Prepared, bool, 
 	free, err := m.store.Free()
 	if err != nil {
 		return Prepared{}, false, err
+	}
+	if free < m.FreeSpace && m.dropDependencies() {
+		if free, err = m.store.Free(); err != nil {
+			return Prepared{}, false, err
+		}
 	}
 	if free < m.FreeSpace {
 		m.log.Warn("the disk is short of space: only releases that can't be spared are kept", zap.Int64("free_bytes", free))
@@ -272,7 +283,7 @@ func (m *Machine) commit(ctx context.Context, rel model.Release, a *releases.Att
 	if ctx.Err() != nil {
 		return Prepared{}, fmt.Errorf("prepare %s: %w", rel, context.Cause(ctx))
 	}
-	done, err := a.Commit(releases.Release{Release: rel, Prepared: m.Now().UTC(), Subdirectory: m.Subdirectory, Recipe: what.recipe, Brought: what.brought, Artifact: what.digest})
+	done, err := a.Commit(releases.Release{Release: rel, Prepared: m.Now().UTC(), Subdirectory: m.Subdirectory, Recipe: what.recipe, Brought: what.brought, Artifact: what.digest, Dependencies: what.carried})
 	if err != nil {
 		return Prepared{}, err
 	}

@@ -21,7 +21,7 @@ import (
 func cacheCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "cache",
-		Short: "Look after the artifact cache: what was built, and is kept for other instances",
+		Short: "Look after the artifact cache: what was built, or left for the next build, and is kept for other instances",
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(cacheListCommand(), cacheVerifyCommand(), cachePruneCommand())
@@ -86,17 +86,20 @@ func printArtifacts(out io.Writer, all []artifact.Stored, asJSON bool) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WRITTEN\tREVISION\tRELEASE\tBY\tSIZE\tARTIFACT")
+	fmt.Fprintln(w, "WRITTEN\tREVISION\tRELEASE\tBY\tSIZE\tWHAT\tARTIFACT")
 	for _, s := range all {
-		revision, release, by := "?", "?", "half an artifact"
+		revision, release, by, what := "?", "?", "half an artifact", "?"
 		switch {
 		case s.Manifest != nil:
 			b := s.Manifest.Built
-			revision, release, by = fmt.Sprintf("%.12s", b.Revision), fmt.Sprint(b.Release), b.Instance
+			revision, release, by, what = fmt.Sprintf("%.12s", b.Revision), fmt.Sprint(b.Release), b.Instance, "release"
+			if d := s.Directory(); d != "" {
+				what = "what builds left in " + d
+			}
 		case s.Problem != "":
 			by = s.Problem
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.1f MB\t%s\n", s.Written.UTC().Format(time.RFC3339), safe(revision), release, safe(by), float64(s.Bytes)/1e6, safe(s.Name))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.1f MB\t%s\t%s\n", s.Written.UTC().Format(time.RFC3339), safe(revision), release, safe(by), float64(s.Bytes)/1e6, safe(what), safe(s.Name))
 	}
 	return w.Flush()
 }
@@ -176,7 +179,7 @@ func cachePruneCommand() *cobra.Command {
 	}
 	f.add(c)
 	c.Flags().IntVar(&days, "days", 30, "remove what is older than so many days")
-	c.Flags().IntVar(&keep, "keep", 5, "but keep the artifacts of so many revisions, the newest")
+	c.Flags().IntVar(&keep, "keep", 5, "but keep the artifacts of so many revisions, the newest (and the two newest of each directory of build.cache)")
 	c.Flags().BoolVar(&dry, "dry-run", false, "remove nothing, and say what would be")
 	return c
 }

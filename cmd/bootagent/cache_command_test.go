@@ -130,3 +130,41 @@ func TestAFleetWithoutACacheHasNothingToLookAfter(t *testing.T) {
 		t.Errorf("%d: %s", code, out)
 	}
 }
+
+func TestWhatBuildsLeftIsListedAndPrunedAsThat(t *testing.T) {
+	t.Parallel()
+	l := newLooked(t)
+	c, err := openCache(config.Config{App: "shop", Env: "prod", Cache: config.Cache{URL: "file://" + l.dir}}, nil, nil, l.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{}
+	for lock, days := range map[string]int{"one": 100, "two": 90, "three": 80} {
+		tree, revision := t.TempDir(), strings.Repeat("a", 40)
+		if err := errors.Join(os.Mkdir(filepath.Join(tree, "deps"), 0o755), os.WriteFile(filepath.Join(tree, "deps", "file"), []byte(lock), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		k, err := c.Keep(t.Context(), artifact.Dependencies(artifact.Inputs{artifact.InputDirectory: "deps", "locks": lock}),
+			artifact.Built{Instance: "i-0123456789", Release: 7, Revision: revision}, artifact.Packing{Dir: tree, Only: "deps"}, nil)
+		if err != nil || !strings.HasPrefix(k.Name, "shop/prod/dependencies-") {
+			t.Fatal(k, err)
+		}
+		names[lock] = k.Name
+		for _, end := range []string{".json", ".tar.zst"} {
+			if err := os.Chtimes(filepath.Join(l.dir, k.Name+end), time.Now(), time.Now().AddDate(0, 0, -days)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	release := l.keep("b", 50)
+	if out, code := l.run("list"); code != 0 || strings.Count(out, "what builds left in deps") != 3 || strings.Count(out, "  release  ") != 1 {
+		t.Errorf("%d: %s", code, out)
+	}
+	if out, code := l.run("verify"); code != 0 || strings.Count(out, "good ") != 4 {
+		t.Errorf("%d: %s", code, out)
+	}
+	out, code := l.run("prune", "--keep", "1")
+	if code != 0 || !strings.Contains(out, "removed "+names["one"]) || strings.Count(out, "removed ") != 1 {
+		t.Errorf("%d: the oldest goes, and neither the two newest nor the release %s: %s", code, release, out)
+	}
+}

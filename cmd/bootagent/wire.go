@@ -122,12 +122,9 @@ func assemble(conf config.Config, dirs config.Directories, self *instance, d *da
 		Env: conf.Env, Parameter: conf.Parameter, Repository: conf.Source.URL, DrainMin: conf.DrainMin, MinMemory: conf.Limits.Memory, Sandbox: sandbox,
 		Identity: self.id, Metadata: self.metadata, Parameters: parameters, Group: group,
 		Records: records, Shared: shared, MakeTable: dynamodb.Recipe(self.session.Config.Region, "bootagent"), Policy: conf.Policy,
-		Preparer: machine, Runner: d.units, Sockets: kernel{},
+		Preparer: machine, Cache: machine, Runner: d.units, Sockets: kernel{},
 		Store: state.At[agent.Memory](filepath.Join(dirs.State, "memory.json")),
 		Log:   log,
-	}
-	if cache != nil {
-		options.Cache = machine
 	}
 	if conf.Balancer.Mode != config.ModeNone {
 		balancer := elbv2.New(self.session, conf.Balancer.TargetGroups)

@@ -131,17 +131,25 @@ func (c *Cache) verifyArchive(ctx context.Context, s Stored) error {
 	return nil
 }
 
-// Prune removes artifacts that were written before a time, but for those of the newest revisions, so many, and gives them. What is half
-// an artifact goes with them. Dry removes nothing.
+// directoriesKept is how many of each dependency directory Prune keeps, whatever their age: one that the locks have not changed for is in use
+// long after the revision whose build left it.
+const directoriesKept = 2
+
+// Prune removes artifacts that were written before a time, but for those of the newest revisions, so many, and the newest of each dependency
+// directory, and gives them. What is half an artifact goes with them. Dry removes nothing.
 func (c *Cache) Prune(ctx context.Context, before time.Time, revisions int, dry bool) ([]Stored, error) {
 	all, err := c.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	kept := map[string]bool{}
+	kept, ofDirectory := map[string]bool{}, map[string]int{}
 	var gone []Stored
 	for _, s := range all {
-		if m := s.Manifest; m != nil && (kept[m.Built.Revision] || len(kept) < revisions) {
+		if d := s.Directory(); d != "" {
+			if ofDirectory[d]++; ofDirectory[d] <= directoriesKept {
+				continue
+			}
+		} else if m := s.Manifest; m != nil && (kept[m.Built.Revision] || len(kept) < revisions) {
 			kept[m.Built.Revision] = true
 			continue
 		}

@@ -28,6 +28,8 @@ const windowBytes = 4 << 20
 type Packing struct {
 	// Dir is the directory; its own name is not in the archive.
 	Dir string
+	// Only is one directory below Dir which is packed, with those above it, and nothing else; "" is all of Dir.
+	Only string
 	// Links are paths below Dir at which links stand that are the machine's and not the release's: they are left out. Directories are
 	// put in, those that belong in their places.
 	Links, Directories []string
@@ -69,20 +71,8 @@ func Pack(ctx context.Context, p Packing, out io.Writer) (Packed, error) {
 		return Packed{}, fmt.Errorf("pack %s: %w", p.Dir, err)
 	}
 	content := &counted{Writer: compressed, hash: sha256.New()}
-	k := &packer{
-		ctx: ctx, Packing: p, tar: tar.NewWriter(content), rehearsal: tree.Rehearse(p.Limits.tree(p.Dir)), finder: newFinder(p.Foreign),
-		skip: map[string]bool{}, buf: make([]byte, 256<<10),
-	}
-	for _, link := range p.Links {
-		k.skip[link] = true
-	}
-	err = k.directory(root, "", 1)
-	if err == nil {
-		err = unfit(k.rehearsal.Finish(ctx))
-	}
-	if err == nil {
-		err = k.tar.Close()
-	}
+	k := newPacker(ctx, p, content)
+	err = k.all(root)
 	if err = errors.Join(err, compressed.Close()); err != nil {
 		return Packed{}, fmt.Errorf("pack %s: %w", p.Dir, err)
 	}
@@ -115,6 +105,28 @@ type packer struct {
 	buf       []byte
 }
 
+func newPacker(ctx context.Context, p Packing, out io.Writer) *packer {
+	k := &packer{
+		ctx: ctx, Packing: p, tar: tar.NewWriter(out), rehearsal: tree.Rehearse(p.Limits.tree(p.Dir)), finder: newFinder(p.Foreign),
+		skip: map[string]bool{}, buf: make([]byte, 256<<10),
+	}
+	for _, link := range p.Links {
+		k.skip[link] = true
+	}
+	return k
+}
+
+// all packs what is to be packed of the open Dir.
+func (k *packer) all(root *os.Root) error {
+	if err := k.directory(root, "", 1); err != nil {
+		return err
+	}
+	if err := unfit(k.rehearsal.Finish(k.ctx)); err != nil {
+		return err
+	}
+	return k.tar.Close()
+}
+
 // directory packs what is in an open directory, by name.
 func (k *packer) directory(dir *os.Root, at string, depth int) error {
 	if depth > k.Limits.withDefaults().Depth+1 {
@@ -125,6 +137,9 @@ func (k *packer) directory(dir *os.Root, at string, depth int) error {
 		return err
 	}
 	for _, name := range names {
+		if !k.meant(path.Join(at, name)) {
+			continue
+		}
 		if err := k.pause(); err != nil {
 			return err
 		}
@@ -133,6 +148,11 @@ func (k *packer) directory(dir *os.Root, at string, depth int) error {
 		}
 	}
 	return nil
+}
+
+// meant says whether something belongs to the one directory that is packed.
+func (k *packer) meant(at string) bool {
+	return k.Only == "" || at == k.Only || strings.HasPrefix(at, k.Only+"/") || strings.HasPrefix(k.Only, at+"/")
 }
 
 func (k *packer) pause() error {

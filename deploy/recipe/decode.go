@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -18,19 +19,20 @@ const (
 	maxProcesses    = 16
 	maxShared       = 32
 	maxSharedPath   = 200
+	maxCached       = 8
 	// Under systemd each check by command is a unit of its own, which systemd makes and removes.
 	minCommandInterval = time.Second
 )
 
 func decode(m *strictyaml.Map) Recipe {
 	r := defaults()
+	r.Shared = shared(m.Get("shared"))
 	if v := m.Get("build"); v.Given() {
-		r.Build = build(v.Map(), r.Build)
+		r.Build = build(v.Map(), r.Build, r.Shared)
 	}
 	r.Processes = processes(m.Get("processes"))
 	r.Health = health(m.Get("health"), r.Health)
 	r.Environment = environment(m.Get("environment"))
-	r.Shared = shared(m.Get("shared"))
 	if v := m.Get("release_task"); v.Given() {
 		r.Task = task(v)
 	}
@@ -39,12 +41,12 @@ func decode(m *strictyaml.Map) Recipe {
 	return r
 }
 
-func build(m *strictyaml.Map, b Build) Build {
+func build(m *strictyaml.Map, b Build, shared []string) Build {
 	b.Run = command(m.Require("run", "it is the command that builds the app; leave build out if there is nothing to build"))
 	m.Get("timeout").Duration(&b.Timeout, time.Second, maxBuildTimeout)
 	b.Environment = environment(m.Get("environment"))
 	b.Secrets = secrets(m.Get("secrets"), b.Environment)
-	m.Reserved("cache")
+	b.Cache = cached(m.Get("cache"), shared)
 	m.Done()
 	return b
 }
@@ -198,7 +200,25 @@ func environment(v strictyaml.Value) map[string]string {
 }
 
 // shared reads the directories that outlive a release.
-func shared(v strictyaml.Value) []string {
+func shared(v strictyaml.Value) []string { return directories(v, maxShared, checkShared) }
+
+// cached reads the directories that a build finds as an earlier one left them.
+func cached(v strictyaml.Value, shared []string) []string {
+	return directories(v, maxCached, func(path string) error {
+		if err := checkCached(path); err != nil {
+			return err
+		}
+		for _, other := range shared {
+			if overlap(path, other) {
+				return fmt.Errorf("%q and the shared directory %q are the same, or one is inside of the other; a build can't reach what is shared", shorten(path), shorten(other))
+			}
+		}
+		return nil
+	})
+}
+
+// directories reads a list of directories below the app's, none of which is inside of another.
+func directories(v strictyaml.Value, most int, check func(string) error) []string {
 	var out []string
 	for _, item := range v.List() {
 		var path string
@@ -206,20 +226,25 @@ func shared(v strictyaml.Value) []string {
 			continue
 		}
 		path = strings.TrimSuffix(path, "/")
-		if err := checkShared(path); err != nil {
+		if err := check(path); err != nil {
 			item.Fail("%s: %s", item.Name(), err)
 			continue
 		}
 		for _, other := range out {
-			if path == other || strings.HasPrefix(path+"/", other+"/") || strings.HasPrefix(other+"/", path+"/") {
+			if overlap(path, other) {
 				item.Fail("%s: %q and %q are the same directory, or one is inside of the other; name the outer one alone", item.Name(), shorten(other), shorten(path))
 				break
 			}
 		}
 		out = append(out, path)
 	}
-	if len(out) > maxShared {
-		v.Fail("%s has %d directories; %d are supported", v.Name(), len(out), maxShared)
+	if len(out) > most {
+		v.Fail("%s has %d directories; %d are supported", v.Name(), len(out), most)
 	}
 	return out
+}
+
+// overlap says whether two paths are the same, or one is inside of the other.
+func overlap(a, b string) bool {
+	return a == b || strings.HasPrefix(a+"/", b+"/") || strings.HasPrefix(b+"/", a+"/")
 }

@@ -24,13 +24,27 @@ func checkName(name string) error {
 }
 
 // checkShared says whether a path may be a shared directory's.
-func checkShared(path string) error {
+func checkShared(path string) error { return checkDirectory(path, "uploads") }
+
+// checkCached says whether a path may be that of a directory which is carried from one build to the next.
+func checkCached(path string) error {
+	if err := checkDirectory(path, "node_modules"); err != nil {
+		return err
+	}
+	if top, _, _ := strings.Cut(path, "/"); top == FileName || top == ProcfileName {
+		return fmt.Errorf("%q is what says how the app is built and run, and comes from the commit alone", shorten(path))
+	}
+	return nil
+}
+
+// checkDirectory says whether a path may be that of a directory below the app's.
+func checkDirectory(path, example string) error {
 	parts := strings.Split(path, "/")
 	switch {
 	case path == "" || path == ".":
-		return errors.New("it is the app's own directory; name one below it, such as uploads")
+		return fmt.Errorf("it is the app's own directory; name one below it, such as %s", example)
 	case strings.HasPrefix(path, "/"):
-		return fmt.Errorf("%q must be relative to the app's directory, such as uploads", shorten(path))
+		return fmt.Errorf("%q must be relative to the app's directory, such as %s", shorten(path), example)
 	case slices.Contains(parts, ".."):
 		return fmt.Errorf("%q leads out of the app's directory", shorten(path))
 	case len(path) > maxSharedPath || strings.ContainsFunc(path, func(r rune) bool { return r == '\\' || unicode.IsControl(r) }):

@@ -60,6 +60,9 @@ type Build struct {
 	Environment map[string]string `json:"environment,omitempty"`
 	// Secrets are the names of the variables in Parameter Store that the build sees. It sees no other.
 	Secrets []string `json:"secrets,omitempty"`
+	// Cache are directories below the app's that the build finds as an earlier one left them: clean, local paths, none inside of another or
+	// of a shared one.
+	Cache []string `json:"cache,omitempty"`
 }
 
 // Task is what a release needs done once for the whole fleet: to migrate a database, say.

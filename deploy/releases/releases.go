@@ -64,11 +64,21 @@ type Release struct {
 	Brought []string `json:"brought,omitempty"`
 	// Artifact is the digest of the artifact that it was unpacked from, "" where it was built here.
 	Artifact string `json:"artifact,omitempty"`
+	// Dependencies says under which keys what its build left for the next one is kept; nil where nothing is.
+	Dependencies *Dependencies `json:"dependencies,omitempty"`
 
 	// Dir is the app's directory, absolute, and free of links: where it was built.
 	Dir string `json:"-"`
 	// Promoted says that the release was in service on this machine.
 	Promoted bool `json:"-"`
+}
+
+// Dependencies are the directories of build.cache that the commit has nothing in the place of.
+type Dependencies struct {
+	// Locks is the digest of the lock files as the commit has them: a build may write them anew.
+	Locks string `json:"locks"`
+	// Keys are by the directory, as the recipe names it.
+	Keys map[string]string `json:"keys"`
 }
 
 // Damaged is a release's name with something behind it that can't be used as one.

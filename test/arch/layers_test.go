@@ -37,7 +37,7 @@ func layers() []layer {
 		{"tools", []string{"internal/timeline", "internal/strictyaml", "internal/sockets", "internal/state", "internal/local",
 			"internal/gitserver", "internal/mask"}, []string{"disk"}, false},
 		{"recipe", []string{"deploy/recipe"}, []string{"model", "tools"}, false},
-		{"steps", []string{"deploy/source", "deploy/signature", "deploy/tree", "deploy/build", "deploy/artifact", "deploy/releases"},
+		{"steps", []string{"deploy/source", "deploy/signature", "deploy/tree", "deploy/build", "deploy/artifact", "deploy/dependencies", "deploy/releases"},
 			[]string{"recipe", "unit", "model", "disk", "tools"}, true},
 		{"deploy", []string{"deploy"}, []string{"steps", "recipe", "unit", "model", "tools"}, false},
 		{"health", []string{"health"}, []string{"unit", "model", "tools"}, false},
