@@ -134,7 +134,7 @@ func TestAFleetWithoutACacheHasNothingToLookAfter(t *testing.T) {
 func TestWhatBuildsLeftIsListedAndPrunedAsThat(t *testing.T) {
 	t.Parallel()
 	l := newLooked(t)
-	c, err := openCache(config.Config{App: "shop", Env: "prod", Cache: config.Cache{URL: "file://" + l.dir}}, nil, nil, l.TempDir())
+	c, err := openCache(config.Config{App: "shop", Env: "prod", Cache: config.Cache{URL: "file://" + l.dir}}, "", nil, nil, l.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
