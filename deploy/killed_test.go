@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 // victim is such an agent: it prepares release 7, and keeps it where it is to.
 type victim struct {
 	State, Store, URL, SHA string
+	Engine                 source.Engine
 	Weight                 int64 // of a file of zeros, in bytes
 	Keep                   bool
 	// Read, Archive, Manifest and Record are where it stands still: before it reads the archive from that byte on, behind that byte of an
@@ -61,7 +62,7 @@ func stand() {
 func (v victim) live() error {
 	var src deploy.Source = &trees{}
 	if v.URL != "" {
-		s, err := source.New(source.Config{URL: v.URL})
+		s, err := source.New(source.Config{URL: v.URL, Engine: v.Engine})
 		if err != nil {
 			return err
 		}
@@ -209,10 +210,14 @@ func TestAnAgentKilledInMidCheckoutLeavesNothing(t *testing.T) {
 	sha := repo.Commit(map[string]string{"Procfile": "web: x\n", "content": content, "other": random(2, 1<<20)})
 	state := t.TempDir()
 	srv := gittest.NewServer(t, repo)
-	for _, after := range []int{200, 900_000, 2_500_000} {
+	for _, c := range []struct {
+		engine source.Engine
+		after  int
+	}{{source.EngineGoGit, 200}, {source.EngineGoGit, 900_000}, {source.EngineGoGit, 2_500_000}, {source.EngineGit, 2_500_000}} {
+		after := c.after
 		srv.Use(srv.StallAfter(after))
 		app := filepath.Join(state, "trees", "7", "app")
-		victim{State: state, Store: t.TempDir(), URL: srv.CloneURL(), SHA: sha, Read: -1}.kill(t,
+		victim{State: state, Store: t.TempDir(), URL: srv.CloneURL(), SHA: sha, Engine: c.engine, Read: -1}.kill(t,
 			func(int) bool { _, err := os.Stat(app); return err == nil }, func() bool { return after < 1000 || size(app) > int64(after)/2 })
 		src, err := source.New(source.Config{URL: srv.CloneURL()})
 		if err != nil {
@@ -223,8 +228,9 @@ func TestAnAgentKilledInMidCheckoutLeavesNothing(t *testing.T) {
 		srv.Use(nil)
 		p := prepare(t, m, model.Release{Number: 7, Ref: "main", Revision: sha})
 		if read(t, filepath.Join(p.Dir, "content")) != content || len(entriesOf(t, p.Dir)) != 3 {
-			t.Errorf("after %d bytes: another tree: %v", after, entriesOf(t, p.Dir))
+			t.Errorf("%+v: another tree: %v", c, entriesOf(t, p.Dir))
 		}
+		srv.CloseClientConnections() // of what git ran, which waits for the server yet
 		if err := os.RemoveAll(state); err != nil {
 			t.Fatal(err)
 		}
