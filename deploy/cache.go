@@ -122,7 +122,9 @@ func (m *Machine) tryCache(ctx context.Context, rel model.Release, a *releases.A
 		}
 		return nil
 	})
-	if err := group.Wait(); err != nil {
+	least := m.leastSpace(ctx) // what did not fit is gone when it is told of
+	err = group.Wait()
+	if err := m.blameDisk(err, least(), false); err != nil {
 		return made{}, err
 	}
 	c := made{digest: found.Digest}

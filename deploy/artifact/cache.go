@@ -172,10 +172,20 @@ func (c *Cache) read(ctx context.Context, key string, generation int, size int64
 	return found, nil
 }
 
+// readManifest reads a manifest. One that is not what it should be is asked for once more, as a piece is: the network may have been at fault.
 func (c *Cache) readManifest(ctx context.Context, name string, size int64, digest string) (Found, error) {
 	if size > manifestMost {
 		return Found{}, &BadError{fmt.Errorf("its manifest has %d bytes, and %d are the most", size, manifestMost)}
 	}
+	found, err := c.askManifest(ctx, name, size, digest)
+	var bad *BadError
+	if errors.As(err, &bad) {
+		return c.askManifest(ctx, name, size, digest)
+	}
+	return found, err
+}
+
+func (c *Cache) askManifest(ctx context.Context, name string, size int64, digest string) (Found, error) {
 	data := make([]byte, size+1)
 	n, err := c.Store.Read(ctx, name+manifestEnd, 0, data)
 	if err != nil {

@@ -83,7 +83,7 @@ func (d *Directory) Put(ctx context.Context, name string, body io.ReadSeeker, si
 	}
 	defer func() { _ = root.Close() }()
 	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return fail(err)
+		return fail(full(d.path, err))
 	}
 	sub, err := root.OpenRoot(path.Dir(name))
 	if err != nil {
@@ -91,7 +91,7 @@ func (d *Directory) Put(ctx context.Context, name string, body io.ReadSeeker, si
 	}
 	defer func() { _ = sub.Close() }()
 	if err := putIn(ctx, sub, path.Base(name), body, size); err != nil {
-		return fail(err)
+		return fail(full(d.path, err))
 	}
 	return nil
 }

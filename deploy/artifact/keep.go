@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/bootagent/bootagent/internal/model"
 )
@@ -66,19 +67,28 @@ func (c *Cache) Keep(ctx context.Context, w Wanted, built Built, p Packing, plac
 func (c *Cache) pack(ctx context.Context, p Packing) (*os.File, Packed, error) {
 	f, err := os.CreateTemp(c.Scratch, ".artifact-")
 	if err != nil {
-		return nil, Packed{}, fmt.Errorf("pack an artifact: %w", err)
+		return nil, Packed{}, full(c.Scratch, fmt.Errorf("pack an artifact: %w", err))
 	}
 	err = os.Remove(f.Name())
 	var packed Packed
 	if err == nil {
 		out := bufio.NewWriterSize(f, 1<<20)
-		packed, err = Pack(ctx, p, out)
-		err = errors.Join(err, out.Flush())
+		if packed, err = Pack(ctx, p, out); err == nil {
+			err = out.Flush()
+		}
 	}
 	if err != nil {
-		return nil, Packed{}, errors.Join(err, f.Close())
+		return nil, Packed{}, errors.Join(full(c.Scratch, err), f.Close())
 	}
 	return f, packed, nil
+}
+
+// full says of a disk without room what to do about it.
+func full(dir string, err error) error {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	return fmt.Errorf("the disk of %s was full: make room there, or use a larger disk; what was begun is removed, and it is tried again by itself: %w", dir, err)
 }
 
 // next is the generation that a key has room for; there says that one is there already that is of use.

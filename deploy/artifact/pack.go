@@ -73,7 +73,10 @@ func Pack(ctx context.Context, p Packing, out io.Writer) (Packed, error) {
 	content := &counted{Writer: compressed, hash: sha256.New()}
 	k := newPacker(ctx, p, content)
 	err = k.all(root)
-	if err = errors.Join(err, compressed.Close()); err != nil {
+	if closed := compressed.Close(); err == nil { // else it says the same again
+		err = closed
+	}
+	if err != nil {
 		return Packed{}, fmt.Errorf("pack %s: %w", p.Dir, err)
 	}
 	k.content.Bytes, k.content.SHA256 = content.n, hex.EncodeToString(content.hash.Sum(nil))

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -75,6 +76,7 @@ func (s *sourced) blame(err error) error {
 	var hostile *tree.HostileError
 	var limit *tree.LimitError
 	var path *fs.PathError
+	var errno syscall.Errno // of a link, too, which is no fs.PathError
 	var bad *BadError
 	switch {
 	case err == nil:
@@ -87,7 +89,7 @@ func (s *sourced) blame(err error) error {
 		return err
 	case errors.As(err, &hostile), errors.As(err, &limit):
 		return &BadError{err}
-	case errors.As(err, &path): // of the disk
+	case errors.As(err, &path), errors.As(err, &errno): // of the disk
 		return err
 	}
 	return &BadError{fmt.Errorf("the archive can't be read: %w", err)}

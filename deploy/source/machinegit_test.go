@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bootagent/bootagent/internal/gittest"
 )
@@ -89,4 +90,50 @@ func TestWhatGitWritesIsBounded(t *testing.T) {
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("left: %v", err)
 	}
+}
+
+// around is a git that does something in a shell before each of its commands.
+func around(t *testing.T, before string) (program string) {
+	t.Helper()
+	git, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(t.TempDir(), "git")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"+before+"\nexec "+git+" \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+func TestWhatGitLeavesRunningEndsWithIt(t *testing.T) {
+	t.Parallel()
+	repo := gittest.NewRepo(t)
+	sha := repo.Commit(map[string]string{"a": "1"})
+	s, err := New(Config{URL: gittest.NewServer(t, repo).CloneURL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := filepath.Join(t.TempDir(), "pids")
+	program := around(t, "sleep 600 </dev/null >/dev/null 2>&1 & echo $! >>"+pids)
+	if err := s.fetch(context.Background(), sha, filepath.Join(t.TempDir(), "tree"), program); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(pids)
+	if err != nil || len(strings.Fields(string(text))) < 4 {
+		t.Fatalf("ran %q, %v", text, err)
+	}
+	for _, pid := range strings.Fields(string(text)) {
+		for end := time.Now().Add(20 * time.Second); sleeps(pid); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s still runs", pid)
+			}
+		}
+	}
+}
+
+// sleeps says whether such a process is alive; who is killed may wait for its parent, and has no arguments any more.
+func sleeps(pid string) bool {
+	args, err := os.ReadFile("/proc/" + pid + "/cmdline")
+	return err == nil && strings.HasPrefix(string(args), "sleep\x00")
 }

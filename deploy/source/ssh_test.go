@@ -229,6 +229,17 @@ func TestATransferOverSSHThatIsCutLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestAPackThatArrivesOverSSHWithOneWrongBitIsRefused(t *testing.T) {
+	t.Parallel()
+	repo, sha := variedRepo(t)
+	for _, at := range []int{5000, 100_000, 600_000} { // all behind the list of refs
+		srv := gittest.NewSSHServer(t, repo, gittest.SSHOptions{FlipAt: at})
+		if _, err := fetch(t, fromSSH(t, srv), sha); err == nil || isRevision(err) || !strings.Contains(err.Error(), "try again") {
+			t.Errorf("bit flipped at %d: %v", at, err)
+		}
+	}
+}
+
 func TestWhatAnSSHServerSaysIsPutIntoWords(t *testing.T) {
 	t.Parallel()
 	repo := gittest.NewRepo(t)

@@ -1,6 +1,7 @@
 package gittest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -31,6 +32,10 @@ type SSHOptions struct {
 	SilentAt string
 	// CutAfter ends the connection after that many bytes of git's output, StallAfter falls silent then; 0: never.
 	CutAfter, StallAfter int
+	// FlipAt changes a bit of that byte of git's output; 0: never.
+	FlipAt int
+	// LFS answers git-lfs-authenticate, in its JSON; "" leaves that to the shell.
+	LFS string
 	// Drip sends git's output one byte at a time, one every interval.
 	Drip time.Duration
 	// Instead runs in the place of the command.
@@ -241,6 +246,10 @@ func (s *SSHServer) run(command string, channel ssh.Channel, gone <-chan struct{
 	if s.options.Instead != nil {
 		return s.options.Instead(command, channel)
 	}
+	if s.options.LFS != "" && strings.HasPrefix(command, "git-lfs-authenticate ") {
+		_, _ = io.WriteString(channel, s.options.LFS) // a client that is gone is noticed by itself
+		return 0
+	}
 	config := []string{"uploadpack.allowAnySHA1InWant", strconv.FormatBool(!s.options.TipsOnly), "safe.directory", "*"}
 	cmd := exec.Command("sh", "-c", command)
 	cmd.Dir = s.root
@@ -250,7 +259,7 @@ func (s *SSHServer) run(command string, channel ssh.Channel, gone <-chan struct{
 		cmd.Env = append(cmd.Env, "GIT_CONFIG_KEY_"+n+"="+config[i], "GIT_CONFIG_VALUE_"+n+"="+config[i+1])
 	}
 	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
-	if o := s.options; o.CutAfter+o.StallAfter > 0 || o.Drip > 0 {
+	if o := s.options; o.CutAfter+o.StallAfter+o.FlipAt > 0 || o.Drip > 0 {
 		cmd.Stdout = &faulty{Writer: channel, options: o, gone: gone, done: s.done, cut: cut}
 	}
 	cmd.WaitDelay = time.Second // its output may be stuck in a middleware
@@ -297,6 +306,10 @@ type faulty struct {
 }
 
 func (f *faulty) Write(p []byte) (int, error) {
+	if at := f.options.FlipAt - f.sent; f.options.FlipAt > 0 && at >= 0 && at < len(p) {
+		p = bytes.Clone(p)
+		p[at] ^= 0x20
+	}
 	for i := 0; i < len(p); {
 		n := len(p) - i
 		if f.options.Drip > 0 {
