@@ -95,14 +95,32 @@ func TestAnotherHostThatLFSNamesDoesNotGetTheCredentials(t *testing.T) {
 				"actions": map[string]any{"download": map[string]any{"href": elsewhere.URL + "/" + oid}}}}})
 		})
 	}))
-	_, err := fetch(t, newSource(t, source.Config{URL: srv.CloneURL(), Auth: source.Auth{Secret: "right"}, Engine: source.EngineGit}), sha)
+	_, err := fetch(t, newSource(t, source.Config{URL: srv.CloneURL(), Auth: source.Auth{Secret: "right"}, Engine: source.EngineGit, FetchTimeout: 20 * time.Second}), sha)
 	if err == nil || isRevision(err) || strings.Contains(err.Error(), "right\n") {
 		t.Errorf("got %v", err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
 	if asked == 0 || len(told) > 0 {
-		t.Errorf("it was asked %d times, and told %q", asked, told)
+		t.Errorf("it was asked %d times, and told the credentials %d times", asked, len(told))
+	}
+}
+
+func TestGitFollowsNoRedirectNotEvenToWhoWouldServe(t *testing.T) {
+	t.Parallel()
+	repo := gittest.NewRepo(t)
+	sha := repo.Commit(map[string]string{"a": "1"})
+	elsewhere := gittest.NewServer(t, repo)
+	srv := gittest.NewServer(t, repo)
+	s := newSource(t, source.Config{URL: srv.CloneURL(), Auth: source.Auth{Secret: "right"}, Engine: source.EngineGit})
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusTemporaryRedirect} {
+		srv.Use(gittest.RedirectTo(elsewhere.URL, status))
+		if _, err := fetch(t, s, sha); err == nil || isRevision(err) || !strings.Contains(err.Error(), "change source.url") {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+	if got := elsewhere.Requests(); len(got) > 0 {
+		t.Errorf("the other server was asked %d times", len(got))
 	}
 }
 
