@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -26,18 +27,15 @@ func Unpack(ctx context.Context, r io.ReadCloser, m Manifest, dir string, limits
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	source := &sourced{ctx: ctx, r: r}
-	// With one goroutine it decodes and copies in one go, which takes less than what its own pipeline does.
-	d, err := zstd.NewReader(source, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(2*windowBytes))
+	d, err := zstd.NewReader(source, zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(2*windowBytes))
 	if err != nil {
 		return errors.Join(source.blame(err), r.Close())
 	}
-	defer d.Close()
-	plain := readAhead(d)
-	defer plain.Close() // which waits for a Read of r
+	defer d.Close() // which waits for a Read of r
 	defer func() { err = errors.Join(err, r.Close()) }()
-	content := &exact{plain, m.Content.Bytes}
+	content := &exact{d, m.Content.Bytes}
 	u := &unpacking{ctx: ctx, writer: w, content: m.Content}
-	if err := u.entries(tar.NewReader(content)); err != nil {
+	if err := u.entries(tar.NewReader(bufio.NewReaderSize(content, 128<<10))); err != nil {
 		return source.blame(err)
 	}
 	if err := content.rest(); err != nil {
@@ -51,7 +49,7 @@ type sourced struct {
 	ctx context.Context
 	r   io.Reader
 
-	mu  sync.Mutex // it is read in a goroutine of its own
+	mu  sync.Mutex // the decoder reads in a goroutine of its own
 	err error
 }
 
