@@ -10,6 +10,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootagent/bootagent/internal/model"
 )
 
@@ -65,22 +67,35 @@ func (c *Cache) Keep(ctx context.Context, w Wanted, built Built, p Packing, plac
 
 // pack writes the archive into a file without a name, which goes when it is closed.
 func (c *Cache) pack(ctx context.Context, p Packing) (*os.File, Packed, error) {
-	f, err := os.CreateTemp(c.Scratch, ".artifact-")
+	f, err := scratchFile(c.Scratch)
 	if err != nil {
 		return nil, Packed{}, full(c.Scratch, fmt.Errorf("pack an artifact: %w", err))
 	}
-	err = os.Remove(f.Name())
-	var packed Packed
+	out := bufio.NewWriterSize(f, 1<<20)
+	packed, err := Pack(ctx, p, out)
 	if err == nil {
-		out := bufio.NewWriterSize(f, 1<<20)
-		if packed, err = Pack(ctx, p, out); err == nil {
-			err = out.Flush()
-		}
+		err = out.Flush()
 	}
 	if err != nil {
 		return nil, Packed{}, errors.Join(full(c.Scratch, err), f.Close())
 	}
 	return f, packed, nil
+}
+
+// scratchFile makes a file that never has a name, so that nothing is left of it whenever this process ends. File systems that know no O_TMPFILE
+// have it named for a moment.
+func scratchFile(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR, 0o600)
+	if err == nil || !errors.Is(err, syscall.EOPNOTSUPP) && !errors.Is(err, syscall.EISDIR) {
+		return f, err
+	}
+	if f, err = os.CreateTemp(dir, ".artifact-"); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // full says of a disk without room what to do about it.
