@@ -22,10 +22,13 @@ func (a *Agent) observe(life context.Context, w *world) {
 		w.observed.Units, w.observed.UnitsKnown = units, true
 		forgetIncarnations(w)
 	}
-	listening, err := a.Sockets.Listening()
-	a.problem(w, "sockets", err)
-	if err == nil {
-		w.observed.Listening = listening
+	// Who listens matters where something may be started: not once a second for as long as one release serves.
+	if m := w.memory; !m.Serving || m.Port == 0 || goal(w.observed, w.desired, m).Number != m.InService.Number || !w.observed.hasWeb() {
+		listening, err := a.Sockets.Listening()
+		a.problem(w, "sockets", err)
+		if err == nil {
+			w.observed.Listening = listening
+		}
 	}
 	if w.stale {
 		prepared, err := a.Preparer.Prepared(ctx)
