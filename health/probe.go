@@ -140,7 +140,7 @@ func (e *UnaskedError) Unwrap() error { return e.Err }
 // command can't be executed there is a *unit.CommandError in it; where the machine could not run it, it is an *UnaskedError.
 func Command(runner Runner, s unit.Spec) Probe {
 	return func(ctx context.Context) error {
-		var out end
+		out := end{until: ctx}
 		err := runner.Run(ctx, s, &out)
 		if err == nil {
 			return nil
@@ -169,13 +169,18 @@ func Command(runner Runner, s unit.Spec) Probe {
 // holds, so that a secret at its beginning is whole.
 const maxKept = 16 << 10
 
-// end keeps the end of what is written to it.
+// end keeps the end of what is written to it before a context ends. What a command that is being killed still says is about the
+// killing: a shell whose child dies first says "Killed", and that would hide what it waited for.
 type end struct {
-	kept []byte
-	cut  bool
+	until context.Context
+	kept  []byte
+	cut   bool
 }
 
 func (e *end) Write(p []byte) (int, error) {
+	if e.until.Err() != nil {
+		return len(p), nil
+	}
 	e.kept = append(e.kept, p...)
 	if extra := len(e.kept) - maxKept; extra > 0 {
 		e.kept, e.cut = append(e.kept[:0], e.kept[extra:]...), true

@@ -217,6 +217,7 @@ func TestCommand(t *testing.T) {
 	slow := Command(runner(func(ctx context.Context, _ unit.Spec, out io.Writer) error {
 		_, _ = io.WriteString(out, "waiting for a lock\n")
 		<-ctx.Done()
+		_, _ = io.WriteString(out, "Killed\n") // a shell whose child died of the same signal a moment earlier
 		return fmt.Errorf("run check: it was killed: %w", context.Cause(ctx))
 	}), spec)
 	if err := once(t.Context(), slow, 20*time.Millisecond); text(err) != `the health command timed out after 20ms: "waiting for a lock"` {
