@@ -45,6 +45,8 @@ func otherLife() (done bool, err error) {
 		return true, nil
 	case os.Getenv(bombFetch) != "":
 		return true, fetchMeasured(os.Getenv(bombFetch))
+	case os.Getenv(gitMachine) != "":
+		return true, onAnotherMachine(os.Getenv(gitMachine))
 	case os.Getenv(gitFetch) != "":
 		return true, fetchByGit(os.Getenv(gitFetch))
 	case os.Getenv(benchFetch) != "":
