@@ -55,28 +55,24 @@ func (c *Cache) Turn(ctx context.Context, w Wanted, waiting func(instance string
 	}
 	key := w.Inputs.Key(w.Revision)
 	began := c.Now()
-	seen, since := Claim{}, began
+	last := sight{since: began}
 	for waited := false; ; waited = true {
-		claim, err := c.Claims.Claim(ctx, key)
-		if err != nil {
+		var err error
+		if last, err = c.look(ctx, key, last); err != nil {
 			return Found{}, fmt.Errorf("%w, and whether another instance builds one is not known: %w", ErrMiss, err)
 		}
-		now := c.Now()
-		if claim != seen {
-			seen, since = claim, now
-		}
-		free := claim == (Claim{}) || claim.Instance == c.Instance || now.Sub(since) >= c.Patience.Dead
+		claim, busy := last.claim, c.busy(last)
 		switch {
 		case claim.Useless != "":
 			return Found{}, fmt.Errorf("%w, and there will be none: %s", ErrMiss, claim.Useless)
-		case free && waited: // who had it may be done
+		case !busy && waited: // who had it may be done
 			if found, err := c.Find(ctx, w); !errors.Is(err, ErrMiss) {
 				return found, err
 			}
-		case !free && now.Sub(began) >= c.Patience.Most:
+		case busy && c.Now().Sub(began) >= c.Patience.Most:
 			return Found{}, fmt.Errorf("%w yet: %s has been at it for longer than %s", ErrMiss, claim.Instance, c.Patience.Most)
 		}
-		if free {
+		if !busy {
 			if err := c.Claims.Swap(ctx, key, claim, Claim{Instance: c.Instance, Serial: claim.Serial + 1}); !isTaken(err) {
 				return Found{}, missing(err)
 			}
@@ -88,6 +84,30 @@ func (c *Cache) Turn(ctx context.Context, w Wanted, waiting func(instance string
 			return Found{}, err
 		}
 	}
+}
+
+// sight is what was last read of a claim, and since when it has stood like that.
+type sight struct {
+	claim Claim
+	since time.Time
+}
+
+// busy says whether another instance is at work, for all that is known.
+func (c *Cache) busy(s sight) bool {
+	return s.claim != (Claim{}) && s.claim.Instance != c.Instance && c.Now().Sub(s.since) < c.Patience.Dead
+}
+
+// look reads a claim. A look that fails tells nothing new of another instance that was at work: if it ended the wait, a fleet would build all
+// at once where a table is short of breath.
+func (c *Cache) look(ctx context.Context, key string, last sight) (sight, error) {
+	claim, err := c.Claims.Claim(ctx, key)
+	switch {
+	case err != nil && (ctx.Err() != nil || !c.busy(last)):
+		return last, err
+	case err != nil || claim == last.claim:
+		return last, nil
+	}
+	return sight{claim, c.Now()}, nil
 }
 
 // missing is a miss, and what went wrong beside it.

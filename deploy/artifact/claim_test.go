@@ -244,3 +244,41 @@ func TestRecordsOutOfReachKeepNobodyFromBuilding(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestALookThatFailsEndsNoWaitBeforeItsTime(t *testing.T) {
+	t.Parallel()
+	away := errors.New("the table is short of breath")
+	fails := func(c *claims, err error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.err = err
+	}
+	for dead, back := range map[time.Duration]bool{time.Hour: true, 30 * time.Millisecond: false} {
+		dir, c := t.TempDir(), &claims{of: map[string]artifact.Claim{}}
+		p := quick()
+		p.Dead = dead
+		first, second := builder(t, "i-1", dir, c, p), builder(t, "i-2", dir, c, p)
+		if _, err := first.Turn(t.Context(), first.wanted(), ignore); !errors.Is(err, artifact.ErrMiss) {
+			t.Fatal(err)
+		}
+		var made sync.WaitGroup
+		_, err := second.Turn(t.Context(), second.wanted(), func(string) {
+			fails(c, away)
+			if !back {
+				return
+			}
+			made.Go(func() {
+				_, err := first.keep(oneFile(t))
+				time.Sleep(20 * time.Millisecond) // some looks
+				fails(c, nil)
+				if err := errors.Join(err, first.Release(t.Context(), first.wanted(), nil)); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+		made.Wait()
+		if back && err != nil || !back && (!errors.Is(err, artifact.ErrMiss) || !errors.Is(err, away)) {
+			t.Errorf("with a table that comes back (%t): %v", back, err)
+		}
+	}
+}
