@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel's answer to who listens is asked for by sock_diag(7), which walks over the listening sockets alone. /proc/net/tcp walks over the
-// table of all connections too: 6 ms for each of its two on a machine of 24 GB, however few there are.
+// The kernel is asked by sock_diag(7), which looks at the listening sockets alone for those that listen, and for connections answers with those
+// of one port and state. /proc/net/tcp puts every socket into words, the thousands included that only wait for their end, and walks over the
+// table of all connections for each of its two files.
 
 const (
-	// sockDiagByFamily is SOCK_DIAG_BY_FAMILY, and listens TCP_LISTEN (linux/sock_diag.h, net/tcp_states.h).
-	sockDiagByFamily = 20
-	listens          = 10
+	sockDiagByFamily = 20 // SOCK_DIAG_BY_FAMILY of linux/sock_diag.h
 
-	// The sizes of linux/netlink.h's and linux/inet_diag.h's nlmsghdr, inet_diag_req_v2 and inet_diag_msg, and where the latter has the local
-	// port and the inode.
+	// The sizes of linux/netlink.h's and linux/inet_diag.h's nlmsghdr, inet_diag_req_v2 and inet_diag_msg, and where they have the states, the
+	// local port and the inode.
 	headerBytes, requestBytes, answerBytes = 16, 56, 72
-	portAt, inodeAt                        = 4, 68
+	wantedStatesAt, wantedPortAt           = headerBytes + 4, headerBytes + 8
+	stateAt, portAt, inodeAt               = 1, 4, 68
 
 	// dumpInterrupted is NLM_F_DUMP_INTR: something changed in the middle, and what was said of it may not hold together.
 	dumpInterrupted = 0x10
@@ -31,8 +31,8 @@ const (
 
 var errInterrupted = errors.New("the sockets changed while they were listed")
 
-// diagnose lists the listening TCP sockets of both families.
-func diagnose() ([]Listener, error) {
+// diagnose lists the TCP sockets of both families that are in one of these states and have that local port.
+func diagnose(states uint32, port int) ([]socket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -41,9 +41,9 @@ func diagnose() ([]Listener, error) {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: diagTimeout}); err != nil {
 		return nil, os.NewSyscallError("setsockopt", err)
 	}
-	var found []Listener
+	var found []socket
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		if err := unix.Sendto(fd, question(family), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		if err := unix.Sendto(fd, question(family, states, port), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			return nil, os.NewSyscallError("sendto", err)
 		}
 		some, err := answer(fd)
@@ -55,21 +55,22 @@ func diagnose() ([]Listener, error) {
 	return found, nil
 }
 
-// question asks for every listening TCP socket of a family.
-func question(family byte) []byte {
+// question asks for sockets of one family.
+func question(family byte, states uint32, port int) []byte {
 	q := make([]byte, headerBytes+requestBytes)
 	native := binary.NativeEndian
 	native.PutUint32(q, uint32(len(q)))
 	native.PutUint16(q[4:], sockDiagByFamily)
 	native.PutUint16(q[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	q[headerBytes], q[headerBytes+1] = family, unix.IPPROTO_TCP
-	native.PutUint32(q[headerBytes+4:], 1<<listens)
+	native.PutUint32(q[wantedStatesAt:], states)
+	binary.BigEndian.PutUint16(q[wantedPortAt:], uint16(port))
 	return q
 }
 
 // answer reads messages up to the one that says that there are no more.
-func answer(fd int) ([]Listener, error) {
-	var found []Listener
+func answer(fd int) ([]socket, error) {
+	var found []socket
 	for buffer := make([]byte, 32<<10); ; {
 		n, _, err := unix.Recvfrom(fd, buffer, 0)
 		if errors.Is(err, unix.EINTR) {
@@ -87,7 +88,7 @@ func answer(fd int) ([]Listener, error) {
 }
 
 // parse reads the messages of one datagram.
-func parse(datagram []byte) (found []Listener, done bool, err error) {
+func parse(datagram []byte) (found []socket, done bool, err error) {
 	messages, err := syscall.ParseNetlinkMessage(datagram)
 	if err != nil {
 		return nil, false, fmt.Errorf("read what sock_diag answers: %w", err)
@@ -103,7 +104,9 @@ func parse(datagram []byte) (found []Listener, done bool, err error) {
 		case m.Header.Type != sockDiagByFamily || len(m.Data) < answerBytes:
 			return nil, false, fmt.Errorf("sock_diag answers with a message of type %d and %d bytes", m.Header.Type, len(m.Data))
 		default:
-			found = append(found, Listener{Port: int(binary.BigEndian.Uint16(m.Data[portAt:])), Inode: uint64(binary.NativeEndian.Uint32(m.Data[inodeAt:]))})
+			found = append(found, socket{
+				port: int(binary.BigEndian.Uint16(m.Data[portAt:])), state: int(m.Data[stateAt]), inode: uint64(binary.NativeEndian.Uint32(m.Data[inodeAt:])),
+			})
 		}
 	}
 	return found, false, nil

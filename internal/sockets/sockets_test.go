@@ -41,9 +41,9 @@ func TestListenersAreOfBothFamilies(t *testing.T) {
 	root := table(t,
 		line("0100007F:1F91", "0A", "41")+line("00000000:0016", "0A", "43")+line("0100007F:1F91", "01", "42")+"what comes behind is not read\n",
 		line("00000000000000000000000000000000:1F91", "0A", "44"))
-	got, err := listeners(root)
-	want := []Listener{{Port: 8081, Inode: 41}, {Port: 22, Inode: 43}, {Port: 8081, Inode: 44}}
-	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+	got, err := read(root, listening, anyPort)
+	want := []socket{{8081, stateListen, 41}, {22, stateListen, 43}, {8081, stateListen, 44}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(socket{})); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
@@ -55,23 +55,23 @@ func TestEstablishedCountsThoseWhoMayWaitForAnAnswer(t *testing.T) {
 		"02": false, "04": false, "05": false, "06": false, "07": false, "09": false, "0A": false, "0B": false,
 	} {
 		root := table(t, line("0100007F:1F91", state, "0")+line("0100007F:1F92", state, "0"), line("00000000000000000000000001000000:1F91", state, "0"))
-		got, err := established(root, 8081)
-		if want := map[bool]int{true: 2}[counts]; got != want || err != nil {
-			t.Errorf("state %s: %d, %v, want %d", state, got, err, want)
+		got, err := read(root, connected, 8081)
+		if want := map[bool]int{true: 2}[counts]; len(got) != want || err != nil {
+			t.Errorf("state %s: %v, %v, want %d", state, got, err, want)
 		}
 	}
 }
 
 func TestTablesThatCanNotBeReadAreAnError(t *testing.T) {
 	t.Parallel()
-	if got, err := listeners(table(t, "", "")); err != nil || len(got) != 0 {
+	if got, err := read(table(t, "", ""), listening, anyPort); err != nil || len(got) != 0 {
 		t.Errorf("no sockets, and no IPv6: %v, %v", got, err)
 	}
-	if _, err := listeners(t.TempDir()); err == nil {
+	if _, err := read(t.TempDir(), listening, anyPort); err == nil {
 		t.Error("no table at all is no error")
 	}
-	for _, row := range []string{"   0: nonsense\n", line("0100007F:XYZ", "0A", "1"), line("0100007F", "0A", "1"), line("0100007F:1F91", "0A", "x")} {
-		if _, err := listeners(table(t, row, "")); err == nil || !strings.Contains(err.Error(), "net/tcp") {
+	for _, row := range []string{"   0: nonsense\n", line("0100007F:XYZ", "0A", "1"), line("0100007F", "0A", "1"), line("0100007F:1F91", "0A", "x"), line("0100007F:1F91", "20", "1")} {
+		if _, err := read(table(t, row, ""), listening, anyPort); err == nil || !strings.Contains(err.Error(), "net/tcp") {
 			t.Errorf("%q: %v", row, err)
 		}
 	}
