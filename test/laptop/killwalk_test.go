@@ -192,6 +192,14 @@ func (w *walk) of(instance string) (e edge, killed bool) {
 	return s.edge, s.done
 }
 
+// awaits says whether an instance's agent is to be killed yet.
+func (w *walk) awaits(instance string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.steps[instance]
+	return s != nil && !s.done
+}
+
 // line is told every line of every agent.
 func (w *walk) line(instance, line string) {
 	w.mu.Lock()
@@ -214,8 +222,7 @@ func (w *walk) line(instance, line string) {
 }
 
 func (w *walk) kill(instance string, s *step) {
-	// A machine that has only just begun to print may not be known yet. One that is switched off has no agent any more, and its end waits
-	// for its last lines to be read: for this.
+	// A machine that has only just begun to print may not be known yet.
 	for end := time.Now().Add(killPatience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		m, ok := w.lab.Machines.Machine(instance)
 		if !ok {
@@ -225,9 +232,6 @@ func (w *walk) kill(instance string, s *step) {
 			w.killed(s)
 			return
 		}
-	}
-	if s.edge.name == boundary("hook", "start").name { // the group was quicker
-		w.killed(s)
 	}
 }
 

@@ -1,10 +1,14 @@
 package laptop_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/bootagent/bootagent/agent"
+	"github.com/bootagent/bootagent/internal/region/fault"
+	"github.com/bootagent/bootagent/internal/region/wire"
 	"github.com/bootagent/bootagent/internal/trial"
 )
 
@@ -148,6 +152,17 @@ func TestKillWalkOfTheWayOut(t *testing.T) {
 	for n, e := range edges { // the oldest go first
 		w.arm(all[n].ID, e)
 	}
+	// An agent may be through with its last phases before its lines are read, and the machine be gone: no hook is completed before its kill.
+	l.disturb(fault.Rule{Operation: "CompleteLifecycleAction", Effect: func(ctx context.Context, c wire.Call, next func() (any, error)) (any, error) {
+		for w.awaits(c.Principal.Instance) {
+			select {
+			case <-time.After(5 * time.Millisecond):
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		return next()
+	}})
 	traffic := l.startLoad()
 	if err := l.Resize(t.Context(), 1); err != nil {
 		t.Fatal(err)
