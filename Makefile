@@ -31,6 +31,8 @@ $(DYNALITE)/ready: $(addprefix test/contract/dynalite/,setup.sh package-lock.jso
 $(FETCHED)/ready: test/examples/setup.sh examples/node/package-lock.json examples/python/requirements.txt
 	@sh test/examples/setup.sh $(FETCHED)
 
+# A program with the race detector lingers for a second when it ends, in case there is more to report. Hundreds end here.
+test: export GORACE := atexit_sleep_ms=50
 test: build $(VENV)/ready $(DYNALITE)/ready $(FETCHED)/ready $(TOOLS)/nfpm
 	@$(if $(CC_FOUND),,echo 'make test: no C compiler found, running without the race detector')
 	$(GO) test $(RACE) -timeout 25m ./...
