@@ -23,6 +23,7 @@ import (
 	"github.com/bootagent/bootagent/internal/aws/s3"
 	"github.com/bootagent/bootagent/internal/aws/session"
 	"github.com/bootagent/bootagent/internal/model"
+	"github.com/bootagent/bootagent/internal/region"
 )
 
 // onMoto is a session with a moto that has the bucket "artifacts".
@@ -94,14 +95,28 @@ func TestAnObjectIsPutOnceAndReadInParts(t *testing.T) {
 	}
 }
 
+// The region decides who was first; moto looks whether there is an object, and writes one later.
 func TestOfManyWhoPutTheSameOneWins(t *testing.T) {
 	t.Parallel()
-	b := s3.Open(onMoto(t), "artifacts", "")
+	r, err := region.New(t.Context(), region.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := r.S3.MakeBucket("artifacts"); err != nil {
+		t.Fatal(err)
+	}
+	b := s3.Open(awstest.Session(t, r.Endpoint()), "artifacts", "")
+	large := strings.Repeat("x", 1<<20) // so that they are all at it at the same time
 	var won atomic.Int32
 	var wait sync.WaitGroup
-	for range 5 {
+	for range 16 {
 		wait.Go(func() {
-			switch err := b.Put(t.Context(), "one", strings.NewReader("x"), 1); {
+			switch err := b.Put(t.Context(), "one", strings.NewReader(large), int64(len(large))); {
 			case err == nil:
 				won.Add(1)
 			case !errors.Is(err, fs.ErrExist):
