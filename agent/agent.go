@@ -213,6 +213,7 @@ func (a *Agent) turn(ctx context.Context, w *world) {
 	now := a.Now()
 	m := w.memory.Seen(w.desired, w.observed, now)
 	a.remember(w, m.Forget(wanted(w.observed, w.desired, m, now), w.desired))
+	a.lookWhoListens(w)
 	steps := Plan(w.observed, w.desired, w.memory, now)
 	w.fleet.standby = slices.ContainsFunc(steps, func(s Step) bool { _, ok := s.(EnterStandby); return ok })
 	a.reconcile(ctx, w, steps)

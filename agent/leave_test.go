@@ -26,6 +26,8 @@ type box struct {
 	stops  []string
 	blind  bool // nobody can count its connections
 	full   bool // the disk is
+	ports  map[int]bool
+	deaf   error // why nobody can say who listens
 }
 
 func (b *box) Start(context.Context, unit.Spec) error { return nil }
@@ -50,7 +52,7 @@ func (b *box) Tail(context.Context, string, int) ([]string, error) { return nil,
 func (b *box) Run(context.Context, unit.Spec, io.Writer) error     { return nil }
 func (b *box) Yield(context.Context, string, bool) error           { return nil }
 func (b *box) Load() (Memory, error)                               { return b.memory, nil }
-func (b *box) Listening() (map[int]bool, error)                    { return nil, nil }
+func (b *box) Listening() (map[int]bool, error)                    { return b.ports, b.deaf }
 func (b *box) MemoryAvailable() (int64, error)                     { return 1 << 40, nil }
 func (b *box) RunTask(context.Context, unit.Spec, time.Duration, map[string]string) (bool, error) {
 	return true, nil
@@ -80,19 +82,24 @@ func (b *box) Save(m Memory) error {
 	return nil
 }
 
+// agent is one for the box, where release one serves.
+func (b *box) agent() *Agent {
+	_, _, m := scenery(settled(unbalanced())...)
+	m.InstanceID, m.BootID = "i-1", "b"
+	o, _, _ := scenery(runs(one, 8080), worker(one))
+	b.units, b.memory = o.Units, m
+	return New(Options{
+		Rules: Rules{App: "shop", FirstPort: 8080, LastPort: 8081}, DrainMin: 30 * time.Second,
+		Identity: model.Identity{InstanceID: "i-1", BootID: "b"}, Metadata: b, Parameters: parameters{err: model.ErrNoRelease},
+		Group: &groupOf{}, Records: noRecords{}, Preparer: b, Runner: b, Sockets: b, Store: b, Log: zap.NewNop(),
+	})
+}
+
 // living runs an agent on the box, within synctest's time, until the test is done with it.
 func living(t *testing.T, b *box, test func(t *testing.T, a *Agent)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		_, _, m := scenery(settled(unbalanced())...)
-		m.InstanceID, m.BootID = "i-1", "b"
-		o, _, _ := scenery(runs(one, 8080), worker(one))
-		b.units, b.memory = o.Units, m
-		a := New(Options{
-			Rules: Rules{App: "shop", FirstPort: 8080, LastPort: 8081}, DrainMin: 30 * time.Second,
-			Identity: model.Identity{InstanceID: "i-1", BootID: "b"}, Metadata: b, Parameters: parameters{err: model.ErrNoRelease},
-			Group: &groupOf{}, Records: noRecords{}, Preparer: b, Runner: b, Sockets: b, Store: b, Log: zap.NewNop(),
-		})
+		a := b.agent()
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- a.Run(ctx) }()

@@ -11,8 +11,8 @@ import (
 // look bounds one look at this machine.
 const look = 10 * time.Second
 
-// observe looks at this machine: the units, the sockets, the releases on
-// disk, the health of what serves. What can't be seen stays as it was seen last.
+// observe looks at this machine: the units, the releases on disk, the
+// health of what serves. What can't be seen stays as it was seen last.
 func (a *Agent) observe(life context.Context, w *world) {
 	ctx, cancel := context.WithTimeout(life, look)
 	defer cancel()
@@ -21,14 +21,6 @@ func (a *Agent) observe(life context.Context, w *world) {
 	if err == nil {
 		w.observed.Units, w.observed.UnitsKnown = units, true
 		forgetIncarnations(w)
-	}
-	// Who listens matters where something may be started: not once a second for as long as one release serves.
-	if m := w.memory; !m.Serving || m.Port == 0 || goal(w.observed, w.desired, m).Number != m.InService.Number || !w.observed.hasWeb() {
-		listening, err := a.Sockets.Listening()
-		a.problem(w, "sockets", err)
-		if err == nil {
-			w.observed.Listening = listening
-		}
 	}
 	if w.stale {
 		prepared, err := a.Preparer.Prepared(ctx)
@@ -42,6 +34,20 @@ func (a *Agent) observe(life context.Context, w *world) {
 		}
 	}
 	a.monitorService(life, w)
+}
+
+// lookWhoListens looks who listens, where something may be started: not once a second for as long as one release serves. It is the last look before a
+// plan, which may be the first with a new goal.
+func (a *Agent) lookWhoListens(w *world) {
+	if m := w.memory; m.Serving && m.Port != 0 && goal(w.observed, w.desired, m).Number == m.InService.Number && w.observed.hasWeb() {
+		a.problem(w, "sockets", nil) // nobody asks
+		return
+	}
+	listening, err := a.Sockets.Listening()
+	a.problem(w, "sockets", err)
+	if err == nil {
+		w.observed.Listening = listening
+	}
 }
 
 // forgetIncarnations drops the passes of processes that are gone.
