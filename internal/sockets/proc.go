@@ -36,8 +36,8 @@ func read(root string, states uint32, port int) ([]socket, error) {
 	return found, nil
 }
 
-// readTable calls each for every TCP socket of a table until it is false. The layout: Documentation/networking/proc_net_tcp.rst; the fields used are the local
-// address (1), the state (3) and the inode (9).
+// readTable calls each for every TCP socket of a table until it is false. The layout: Documentation/networking/proc_net_tcp.rst;
+// the fields used are the local address (1), the state (3) and the inode (9).
 func readTable(path string, each func(socket) bool) error {
 	file, err := os.Open(path)
 	if err != nil {

@@ -1,5 +1,5 @@
 // Package awstest lets the adapters' tests meet servers: sessions with fixed
-// credentials, and moto.
+// credentials, regions, and moto.
 package awstest
 
 import (
@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/bootagent/bootagent/internal/aws/session"
+	"github.com/bootagent/bootagent/internal/region"
 )
 
 // Session is a session with the server at endpoint, in us-east-1, whatever the environment says.
@@ -31,6 +32,21 @@ func Session(t testing.TB, endpoint string) *session.Session {
 	s.Config.BaseEndpoint = aws.String(endpoint)
 	s.Config.Credentials = credentials.NewStaticCredentialsProvider("AKIATEST", "a-secret-of-the-test", "")
 	return s
+}
+
+// Region starts a region on loopback, which ends with the test.
+func Region(t testing.TB) *region.Region {
+	t.Helper()
+	r, err := region.New(t.Context(), region.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
 }
 
 // moto is a server of its own process. It ends with its standard input, and so with the test, however that ends.

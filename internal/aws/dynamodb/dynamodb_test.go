@@ -26,15 +26,7 @@ type attributes = map[string]string
 // shop is a region with a table, and the records of shop/prod in it.
 func shop(t *testing.T) (*region.Region, *session.Session, *dynamodb.Store) {
 	t.Helper()
-	r, err := region.New(t.Context(), region.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := awstest.Region(t)
 	if err := r.DynamoDB.MakeTable("bootagent", dynamodb.PartitionKey, dynamodb.SortKey, dynamodb.Expiry); err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,6 @@ import (
 	"github.com/bootagent/bootagent/internal/aws/s3"
 	"github.com/bootagent/bootagent/internal/aws/session"
 	"github.com/bootagent/bootagent/internal/model"
-	"github.com/bootagent/bootagent/internal/region"
 )
 
 // onMoto is a session with a moto that has the bucket "artifacts".
@@ -98,15 +97,7 @@ func TestAnObjectIsPutOnceAndReadInParts(t *testing.T) {
 // The region decides who was first; moto looks whether there is an object, and writes one later.
 func TestOfManyWhoPutTheSameOneWins(t *testing.T) {
 	t.Parallel()
-	r, err := region.New(t.Context(), region.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := awstest.Region(t)
 	if err := r.S3.MakeBucket("artifacts"); err != nil {
 		t.Fatal(err)
 	}

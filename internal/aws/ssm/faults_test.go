@@ -23,7 +23,7 @@ const release = "/bootagent/shop/prod/release"
 // shop is a region in which release 1 is stable and release 2 the newest.
 func shop(t *testing.T) (*region.Region, *session.Session, *ssm.Parameters) {
 	t.Helper()
-	r := openRegion(t)
+	r := awstest.Region(t)
 	s := awstest.Session(t, r.Endpoint())
 	p := ssm.New(s, ssm.Options{Release: release, Environment: "/bootagent/shop/prod/env"})
 	put(t, s, release, "v1", types.ParameterTypeString)

@@ -18,25 +18,11 @@ import (
 	"github.com/bootagent/bootagent/internal/region"
 )
 
-func openRegion(t *testing.T) *region.Region {
-	t.Helper()
-	r, err := region.New(t.Context(), region.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
-}
-
 // onEachServer runs a story against moto and against the region. Parameters' names begin with the story's own prefix.
 func onEachServer(t *testing.T, stories map[string]func(t *testing.T, s *session.Session, prefix string)) {
 	servers := map[string]func(*testing.T) string{
 		"moto":   func(t *testing.T) string { return awstest.Moto(t) },
-		"region": func(t *testing.T) string { return openRegion(t).Endpoint() },
+		"region": func(t *testing.T) string { return awstest.Region(t).Endpoint() },
 	}
 	for server, start := range servers {
 		t.Run(server, func(t *testing.T) {

@@ -60,7 +60,7 @@ func TestVersions(t *testing.T) {
 // versions on a busy machine; what it answers to fewer is held above.
 func TestWhatTheRegionAloneCanTell(t *testing.T) {
 	t.Parallel()
-	s := awstest.Session(t, openRegion(t).Endpoint())
+	s := awstest.Session(t, awstest.Region(t).Endpoint())
 	for name, story := range map[string]func(t *testing.T, s *session.Session, prefix string){
 		"a secret is no release": func(t *testing.T, s *session.Session, prefix string) {
 			put(t, s, prefix+"/release", "main", types.ParameterTypeSecureString)

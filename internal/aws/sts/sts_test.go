@@ -24,15 +24,7 @@ const role = "arn:aws:iam::123456789012:role/shop-app"
 
 func openRegion(t *testing.T) (*region.Region, *session.Session) {
 	t.Helper()
-	r, err := region.New(t.Context(), region.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := awstest.Region(t)
 	return r, awstest.Session(t, r.Endpoint())
 }
 
